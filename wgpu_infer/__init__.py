@@ -1,0 +1,1 @@
+"""LLM inference and GPU compute in Python on WebGPU."""
