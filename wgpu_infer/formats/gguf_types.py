@@ -1,8 +1,8 @@
 """Numbers of the GGUF format as tables: tensor types with their block sizes, metadata value types, limits.
 
-The tensor table holds every type that a live GGUF file can carry, also those we cannot compute with, so that a file can be
-inspected whatever it holds. Names and ids are ggml's (the `gguf` package's GGMLQuantizationType), sizes those of its block
-structs. `quants.py` takes the sizes of its formats from here.
+The tensor table holds every type that a live GGUF file can carry, also those we cannot compute with, so that a file
+can be inspected whatever it holds. Names and ids are ggml's (the `gguf` package's GGMLQuantizationType), sizes those of
+its block structs. `quants.py` takes the sizes of its formats from here.
 
 Sources: the GGUF specification (ggml/docs/gguf.md) and ggml's headers for the ids and block structs.
 """
@@ -110,8 +110,8 @@ MAX_KEY_BYTES = 65_535  # the specification's limit
 MAX_NAME_BYTES = 63  # ggml keeps names in 64 bytes with a terminator
 MAX_DIMS = 4
 MAX_STRING_BYTES = 1 << 30  # as llama.cpp
-# A sparse file of zeros is a valid array of empty strings, 8 bytes each and each a step of a loop: this bounds the loop.
-# The largest vocabularies have 300,000 tokens and a million merges.
+# A sparse file of zeros is a valid array of empty strings, 8 bytes each and each a step of a loop: this bounds the
+# loop. The largest vocabularies have 300,000 tokens and a million merges.
 MAX_STRINGS = 1 << 22
 INT64_MAX = (1 << 63) - 1
 DEFAULT_ALIGNMENT = 32
