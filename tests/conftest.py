@@ -25,3 +25,29 @@ def need_shared(*names: str) -> Path:
 @pytest.fixture(scope="session")
 def shared():
     return need_shared
+
+
+@pytest.fixture(scope="session")
+def open_once():
+    """open_once(name): the backend of that name, opened once a session; webgpu skips where there is no adapter."""
+    from wgpu_infer.backends.registry import open_backend
+    from wgpu_infer.errors import DeviceError
+
+    opened = {}
+
+    def get(name: str):
+        if name not in opened:
+            try:
+                opened[name] = open_backend(name)
+            except DeviceError as error:
+                opened[name] = error
+        if isinstance(opened[name], DeviceError):
+            if os.environ.get("EXPECT_WEBGPU") == "1":
+                pytest.fail(str(opened[name]))
+            pytest.skip(str(opened[name]))
+        return opened[name]
+
+    yield get
+    for backend in opened.values():
+        if not isinstance(backend, DeviceError):
+            backend.close()

@@ -1,0 +1,83 @@
+"""Runs one case of an op on a backend and judges the result against the op's reference, per element."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.backends.base import Array, Backend, Handle
+from wgpu_infer.backends.reference import ReferenceBackend
+from wgpu_infer.ops.contract import Case, Op, Operand, as_outputs
+from wgpu_infer.ops.host import HostKV, HostWeight
+
+GUARD = 192  # elements behind each written operand that nobody may touch
+SENTINEL = {"f32": np.float32(-12345.678), "u32": np.uint32(0xDEADBEEF)}
+DTYPES = {"f32": np.float32, "u32": np.uint32}
+
+
+def guarded(backend: Backend, spec: Operand, case: Case) -> Array:
+    shape = spec.shape(case.params)
+    size = math.prod(shape)
+    flat = np.full(size + GUARD, SENTINEL[spec.dtype], DTYPES[spec.dtype])
+    if spec.access == "rw":
+        flat[:size] = case.operands[spec.name].reshape(-1)
+    return backend.array(flat, spec.name)
+
+
+def upload(backend: Backend, spec: Operand, case: Case) -> Handle:
+    if spec.kind == "dense" and spec.access != "r":
+        return guarded(backend, spec, case)
+    value: Any = case.operands[spec.name]
+    if isinstance(value, HostWeight):
+        return backend.weight(value, spec.name)
+    if isinstance(value, HostKV):
+        pages, heads, _, head_dim = value.k.shape
+        kv = backend.kv(pages, heads, head_dim, backend.array(value.table), value.dtype)
+        backend.write_kv(kv, value)
+        return kv
+    return backend.array(np.ascontiguousarray(value), spec.name)
+
+
+def run_case(backend: Backend, op: Op, case: Case) -> dict[str, Any]:
+    """The written operands by name (with their guards), KV pages included."""
+    handles = {spec.name: upload(backend, spec, case) for spec in op.operands}
+    backend.run(op, *handles.values(), **case.params)
+    out: dict[str, Any] = {}
+    for spec in op.operands:
+        if spec.kind == "kv":
+            out[spec.name] = backend.read_kv(handles[spec.name])
+        elif spec.access != "r":
+            out[spec.name] = backend.read(handles[spec.name], handles[spec.name].shape)
+    return out
+
+
+def check_case(backend: Backend, op: Op, case: Case) -> None:
+    """Every written element within the op's bound of the reference; NaN and inf agree; guards untouched."""
+    got = run_case(backend, op, case)
+    inputs = [case.operands[spec.name] for spec in op.reads if spec.kind != "kv"]
+    if any(spec.kind == "kv" for spec in op.operands):
+        expected_kv = run_case(ReferenceBackend(), op, case)["kv"]
+        np.testing.assert_array_equal(got["kv"].k, expected_kv.k)
+        np.testing.assert_array_equal(got["kv"].v, expected_kv.v)
+        inputs = [case.operands[spec.name] for spec in op.reads] if op.writes else []
+    expected = as_outputs(op.reference(*inputs, **case.params)) if op.writes else ()
+    for spec, want in zip(op.writes, expected, strict=True):
+        shape = spec.shape(case.params)
+        size = math.prod(shape)
+        flat = got[spec.name]
+        assert (flat[size:] == SENTINEL[spec.dtype]).all(), f"{op.name} wrote behind its output {spec.name}"
+        judge(op, case, spec, flat[:size].reshape(shape), np.asarray(want).reshape(shape))
+
+
+def judge(op: Op, case: Case, spec: Operand, got: np.ndarray, want: np.ndarray) -> None:
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_array_equal(got[np.isinf(want)], want[np.isinf(want)].astype(got.dtype))
+    finite = np.isfinite(want)
+    error = np.abs(got.astype(np.float64) - want, where=finite, out=np.zeros(want.shape))
+    excess = error - np.broadcast_to(op.bound(case.operands, want, case.params), want.shape)
+    worst = np.unravel_index(np.argmax(excess), excess.shape)
+    assert excess[worst] <= 0, (
+        f"{op.name}[{case.id}] {spec.name}{list(map(int, worst))}: got {got[worst]!r}, want {want[worst]!r}"
+    )

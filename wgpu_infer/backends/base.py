@@ -1,0 +1,138 @@
+"""What a backend is: it holds arrays, weights and KV pages behind opaque handles, and runs ops on them.
+
+Model code only ever passes handles. Values enter by `write` and leave by `read`; in between `run` may do the work at once
+(reference, cpu) or queue it (webgpu), so nothing may depend on when an op executes, only on their order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.errors import UnsupportedError
+from wgpu_infer.ops.contract import Op
+from wgpu_infer.ops.host import HostKV, HostWeight
+
+
+@dataclass(eq=False)
+class Array:
+    """A dense array on a backend. An op may use a leading part of it, as its parameters say."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    payload: Any
+    label: str = ""
+
+
+@dataclass(eq=False)
+class Weight:
+    """A weight in its file's quantisation, packed as the backend likes it."""
+
+    rows: int
+    cols: int
+    format: str
+    payload: Any
+    label: str = ""
+
+
+@dataclass(eq=False)
+class KV:
+    """One layer's K and V pages. `table` is the block table array, shared by all layers."""
+
+    pages: int
+    kv_heads: int
+    head_dim: int
+    dtype: str
+    table: Array
+    payload: Any
+
+
+Handle = Array | Weight | KV
+
+
+class Backend(ABC):
+    """Runs ops. `name` is what --device calls it."""
+
+    name: str
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
+        """A zeroed array of float32 or uint32."""
+
+    @abstractmethod
+    def weight(self, host: HostWeight, label: str = "") -> Weight:
+        """Packs raw GGUF blocks; never widens them. UnsupportedError where no kernel reads the format."""
+
+    @abstractmethod
+    def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
+        """Zeroed pages of type f16, f32 or q8_0."""
+
+    @abstractmethod
+    def write(self, array: Array, values: np.ndarray) -> None:
+        """Copies values into the array's leading elements, before the ops that follow."""
+
+    @abstractmethod
+    def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
+        """The array's leading elements as a fresh numpy array, after the ops before."""
+
+    @abstractmethod
+    def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
+        """Runs (or queues) one op; operands and params as in its contract."""
+
+    @abstractmethod
+    def write_kv(self, kv: KV, host: HostKV) -> None:
+        """Sets all pages (not the table)."""
+
+    @abstractmethod
+    def read_kv(self, kv: KV) -> HostKV:
+        """All pages and the table as numpy values."""
+
+    @abstractmethod
+    def missing(self, op: Op, fmt: str | None = None) -> str | None:
+        """Why this backend cannot run the op (with that weight format or KV type), or None when it can."""
+
+    def can_run(self, op: Op, fmt: str | None = None) -> bool:
+        return self.missing(op, fmt) is None
+
+    def require(self, op: Op, fmt: str | None = None) -> None:
+        if reason := self.missing(op, fmt):
+            raise UnsupportedError(f"{op.name}{f' with {fmt}' if fmt else ''} does not run on {self.name}: {reason}")
+
+    def array(self, values: np.ndarray, label: str = "") -> Array:
+        handle = self.empty(values.shape, values.dtype, label)
+        self.write(handle, values)
+        return handle
+
+    def describe(self) -> str:
+        """One line for people: which device this is."""
+        return self.name
+
+    def flush(self) -> None:  # noqa: B027 (a backend that does not queue has nothing to do)
+        """Starts whatever is queued."""
+
+    def close(self) -> None:  # noqa: B027 (a backend without resources has nothing to do)
+        """Releases the device. The handles are dead afterwards."""
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, _t: type | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
+        self.close()
+
+
+def check_operands(op: Op, operands: tuple[Handle, ...], params: dict[str, Any]) -> None:
+    """Number and kinds of operands, names of parameters: a wrong call is a bug of ours and says which."""
+    kinds = {"dense": Array, "index": Array, "weight": Weight, "kv": KV}
+    if len(operands) != len(op.operands):
+        raise TypeError(f"{op.name} takes {len(op.operands)} operands, {len(operands)} were given")
+    for spec, value in zip(op.operands, operands, strict=True):
+        if not isinstance(value, kinds[spec.kind]):
+            raise TypeError(
+                f"{op.name}: operand {spec.name} must be {kinds[spec.kind].__name__}, not {type(value).__name__}"
+            )
+    if set(params) != set(op.param_names()):
+        raise TypeError(f"{op.name} takes the parameters {op.param_names()}, {tuple(params)} were given")

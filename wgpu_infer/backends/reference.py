@@ -1,0 +1,60 @@
+"""The reference backend: every op's numpy reference in float64, results stored as float32. Slow, and the judge of the others."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.ops.contract import Op, Operand, as_outputs
+from wgpu_infer.ops.host import HostKV, HostWeight
+
+
+class ReferenceBackend(Backend):
+    """Payloads: a flat numpy array, a `HostWeight`, a `HostKV`."""
+
+    name = "reference"
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
+        return Array(shape, np.dtype(dtype), np.zeros(math.prod(shape), dtype), label)
+
+    def weight(self, host: HostWeight, label: str = "") -> Weight:
+        return Weight(host.rows, host.cols, host.format, host, label)
+
+    def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
+        rows = table.payload.reshape(table.shape)
+        return KV(pages, kv_heads, head_dim, dtype, table, HostKV.zeros(pages, kv_heads, head_dim, rows, dtype))
+
+    def write(self, array: Array, values: np.ndarray) -> None:
+        array.payload[: values.size] = values.reshape(-1)
+
+    def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
+        return array.payload[: math.prod(shape)].reshape(shape).copy()
+
+    def write_kv(self, kv: KV, host: HostKV) -> None:
+        kv.payload.k[:], kv.payload.v[:] = host.k, host.v
+
+    def read_kv(self, kv: KV) -> HostKV:
+        host: HostKV = kv.payload
+        return HostKV(host.k.copy(), host.v.copy(), host.table.copy(), host.dtype)
+
+    def missing(self, op: Op, fmt: str | None = None) -> str | None:
+        return None
+
+    def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
+        check_operands(op, operands, params)
+        by_name = {spec.name: value for spec, value in zip(op.operands, operands, strict=True)}
+        inputs = [view(spec, by_name[spec.name], params) for spec in op.reads]
+        results = as_outputs(op.reference(*inputs, **params))
+        for spec, result in zip(op.writes, results, strict=True):
+            view(spec, by_name[spec.name], params)[...] = result.reshape(spec.shape(params))
+
+
+def view(spec: Operand, handle: Handle, params: dict[str, Any]) -> Any:
+    """The operand as its reference wants it: an exactly shaped view, a HostWeight or a HostKV."""
+    if spec.kind in ("weight", "kv"):
+        return handle.payload
+    shape = spec.shape(params)
+    return handle.payload[: math.prod(shape)].reshape(shape)

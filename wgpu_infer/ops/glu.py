@@ -1,0 +1,64 @@
+"""glu: act(gate) · up (Shazeer 2020, arXiv:2002.05202), for the activations of the table below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from wgpu_infer.ops import bounds
+from wgpu_infer.ops.cases import activations
+from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params
+
+ACTIVATIONS = {"silu": 0, "gelu": 1, "gelu_tanh": 2, "relu2": 3}
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    return x * np.exp(np.minimum(x, 0)) / (np.exp(-np.abs(x)) + 1)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def relu2(x: np.ndarray) -> np.ndarray:
+    return np.square(np.maximum(x, 0))
+
+
+FUNCTIONS = (silu, gelu, gelu_tanh, relu2)  # in the order of ACTIVATIONS
+
+
+def reference(gate: np.ndarray, up: np.ndarray, *, activation: int, **_: int) -> np.ndarray:
+    """gate, up (n) -> (n) float64."""
+    return FUNCTIONS[activation](gate.astype(np.float64)) * up
+
+
+def spread(n: int, seed: int) -> np.ndarray:
+    """Activations and the values at which a careless exp overflows."""
+    x = activations(n, seed=seed, scale=3.0)
+    x[:6] = [0.0, -0.0, 100.0, -100.0, 1e-4, -20.0]
+    return x
+
+
+def cases() -> Iterator[Case]:
+    for name, code in ACTIVATIONS.items():
+        operands = {"gate": spread(1037, seed=code), "up": activations(1037, seed=9)}
+        yield Case(name, operands, {"n": 1037, "activation": code})
+
+
+OP = Op(
+    name="glu",
+    operands=(dense("gate", "n"), dense("up", "n"), dense("out", "n", access="w")),
+    params=params(n="u4", activation="u4"),
+    reference=reference,
+    bound=bounds.activation,
+    groups=lambda p: grid(ceil_div(p["n"], 64)),
+    cases=cases,
+    constants={"WG": 64},
+)

@@ -1,0 +1,76 @@
+"""Operands as plain numpy values: what references compute on and what cases are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wgpu_infer.errors import ParameterError
+from wgpu_infer.formats import quants
+from wgpu_infer.ops.contract import PAGE_SLOTS
+
+KV_DTYPES = ("f16", "f32", "q8_0")
+
+
+@dataclass(frozen=True)
+class HostWeight:
+    """A weight as its raw GGUF blocks: `data` is uint8, row after row; `rows` outputs by `cols` inputs."""
+
+    data: np.ndarray
+    format: str
+    rows: int
+    cols: int
+
+    def values(self) -> np.ndarray:
+        """float32 (rows, cols)."""
+        return quants.dequantize(self.data, self.format, (self.rows, self.cols))
+
+    def row_values(self, rows: np.ndarray) -> np.ndarray:
+        """float32 (len(rows), cols) of the named rows only."""
+        blocks = self.data.reshape(self.rows, -1)[rows]
+        return quants.dequantize(np.ascontiguousarray(blocks).reshape(-1), self.format, (len(rows), self.cols))
+
+    def slice_rows(self, start: int, stop: int) -> HostWeight:
+        part = self.data.reshape(self.rows, -1)[start:stop].reshape(-1)
+        return HostWeight(part, self.format, stop - start, self.cols)
+
+
+@dataclass
+class HostKV:
+    """K and V pages as (pages, kv_heads, 64, head_dim) and the block table (sequences, pages a sequence) of uint32.
+
+    `dtype` is the storage type: f16 and f32 pages hold numpy float16 / float32; q8_0 pages hold float32 values that
+    have been rounded to blocks of 32 int8 codes with one f16 scale.
+    """
+
+    k: np.ndarray
+    v: np.ndarray
+    table: np.ndarray
+    dtype: str
+
+    @classmethod
+    def zeros(cls, pages: int, kv_heads: int, head_dim: int, table: np.ndarray, dtype: str) -> HostKV:
+        check_kv(dtype, head_dim)
+        shape = (pages, kv_heads, PAGE_SLOTS, head_dim)
+        kind = np.float16 if dtype == "f16" else np.float32
+        return cls(np.zeros(shape, kind), np.zeros(shape, kind), table, dtype)
+
+    def stored(self, x: np.ndarray) -> np.ndarray:
+        """x (…, head_dim) as this cache would hold it."""
+        if self.dtype != "q8_0":
+            return x.astype(self.k.dtype)
+        rows = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
+        return quants.dequantize(quants.quantize(rows, "Q8_0"), "Q8_0", rows.shape).reshape(x.shape)
+
+    def slots(self, sequence: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """(page, slot) of positions 0..length-1 of a sequence."""
+        positions = np.arange(length)
+        return self.table[sequence, positions // PAGE_SLOTS], positions % PAGE_SLOTS
+
+
+def check_kv(dtype: str, head_dim: int) -> None:
+    if dtype not in KV_DTYPES:
+        raise ParameterError(f"kv={dtype!r} is not a KV cache type; allowed: {', '.join(KV_DTYPES)}")
+    if dtype == "q8_0" and head_dim % 32:
+        raise ParameterError(f"kv='q8_0' needs a head dimension that is a multiple of 32, this model has {head_dim}")

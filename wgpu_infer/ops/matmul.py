@@ -1,0 +1,42 @@
+"""matmul: y = x·Wᵀ for the many tokens of a prompt: every weight block is unpacked once for a tile of tokens.
+
+A tile walks the columns in order whatever the number of tokens, so a token's result does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from wgpu_infer.ops import bounds, matvec
+from wgpu_infer.ops.cases import weight_formats
+from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params, weight
+
+TILE_ROWS = 32
+TILE_TOKENS = 32
+
+
+def cases() -> Iterator[Case]:
+    for fmt in weight_formats():
+        yield matvec.make_case(fmt, 37, 512, 19)
+    yield matvec.make_case("Q8_0", 70, 96, 33)
+    yield matvec.make_case("F32", 33, 172, 65)
+    yield matvec.make_case("F16", 5, 50, 3)
+    yield matvec.make_case("Q4_0", 130, 1024, 1)
+
+
+def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:
+    x, y, _ = grid(ceil_div(p["rows"], TILE_ROWS))
+    return x, y, ceil_div(p["tokens"], TILE_TOKENS)
+
+
+OP = Op(
+    name="matmul",
+    operands=(dense("x", "tokens", "cols"), weight(), dense("out", "tokens", "stride", access="w")),
+    params=params(tokens="u4", rows="u4", cols="u4", row0="u4", stride="u4"),
+    reference=matvec.reference,
+    bound=bounds.dot,
+    groups=groups,
+    cases=cases,
+    constants={"TILE_ROWS": TILE_ROWS, "TILE_TOKENS": TILE_TOKENS},
+)
