@@ -35,6 +35,11 @@ class HostWeight:
         part = self.data.reshape(self.rows, -1)[start:stop].reshape(-1)
         return HostWeight(part, self.format, stop - start, self.cols)
 
+    def slice_values(self, start: int, stop: int) -> HostWeight:
+        """Elements start..stop of a one-row weight, as float32."""
+        part = np.ascontiguousarray(self.values().reshape(-1)[start:stop])
+        return HostWeight(part.view(np.uint8), "F32", 1, stop - start)
+
 
 @dataclass
 class HostKV:

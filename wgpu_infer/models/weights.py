@@ -1,0 +1,182 @@
+"""From a GGUF file's tensors to a backend's weights: which tensors an architecture has, their shapes, fused ones cut.
+
+The table below is the check: every tensor it requires must be there in the stated shape, optional ones only if the file
+has them, and what it does not know is warned about and left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wgpu_infer.backends.base import Array, Backend, Weight
+from wgpu_infer.errors import ModelFormatError, UnsupportedError
+from wgpu_infer.formats import quants
+from wgpu_infer.formats.gguf import GGUF
+from wgpu_infer.models.archs import Arch
+from wgpu_infer.models.config import ModelConfig
+from wgpu_infer.ops.host import HostWeight
+
+Shape = tuple[str, ...]  # sizes by their name in ModelConfig, (rows, cols) or (n,)
+Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all
+
+LAYER: dict[str, Shape] = {
+    "attn_norm.weight": ("dim",),
+    "attn_q.weight": ("q_dim", "dim"),
+    "attn_k.weight": ("kv_dim", "dim"),
+    "attn_v.weight": ("kv_dim", "dim"),
+    "attn_output.weight": ("dim", "q_dim"),
+    "ffn_up.weight": ("hidden", "dim"),
+    "ffn_down.weight": ("dim", "hidden"),
+}
+LAYER_OPTIONAL: dict[str, Shape] = {
+    "attn_q.bias": ("q_dim",),
+    "attn_k.bias": ("kv_dim",),
+    "attn_v.bias": ("kv_dim",),
+    "attn_output.bias": ("dim",),
+    "ffn_up.bias": ("hidden",),
+    "ffn_gate.bias": ("hidden",),
+    "ffn_down.bias": ("dim",),
+}
+MODEL: dict[str, Shape] = {"token_embd.weight": ("vocab", "dim"), "output_norm.weight": ("dim",)}
+MODEL_OPTIONAL: dict[str, Shape] = {"output.weight": ("vocab", "dim"), "output.bias": ("vocab",)}
+FREQUENCY_FACTORS = "rope_freqs.weight"
+
+
+def layer_tensors(arch: Arch) -> dict[str, Shape]:
+    """The tensors every layer of an architecture must have."""
+    out = dict(LAYER)
+    if arch.gated:
+        out["ffn_gate.weight"] = ("hidden", "dim")
+    if not arch.parallel:
+        out["ffn_norm.weight"] = ("dim",)
+    if arch.qk_norm:
+        out |= {"attn_q_norm.weight": ("head_dim",), "attn_k_norm.weight": ("head_dim",)}
+    if arch.norm == "layer":
+        out |= {name.replace(".weight", ".bias"): s for name, s in out.items() if name.endswith("_norm.weight")}
+    return out
+
+
+def model_tensors(arch: Arch) -> dict[str, Shape]:
+    return MODEL | ({"output_norm.bias": ("dim",)} if arch.norm == "layer" else {})
+
+
+@dataclass
+class Weights:
+    """Handles by tensor name: `model["output_norm.weight"]`, `layers[3]["attn_q.weight"]`; absent optional ones are absent."""
+
+    model: dict[str, Array | Weight]
+    layers: list[dict[str, Array | Weight]]
+    frequency_factors: np.ndarray | None = None
+    nbytes: int = 0
+
+
+@dataclass
+class _Loader:
+    gguf: GGUF
+    config: ModelConfig
+    backend: Backend
+    progress: Progress
+    used: set[str] = field(default_factory=set)
+    done: int = 0
+
+    def load(self) -> Weights:
+        arch = self.config.arch
+        self.check_all()
+        model = self.group("", model_tensors(arch), MODEL_OPTIONAL)
+        layers = [self.group(f"blk.{i}.", layer_tensors(arch), LAYER_OPTIONAL) for i in range(self.config.layers)]
+        weights = Weights(model, layers, self.factors(), self.done)
+        self.warn_unused()
+        return weights
+
+    def check_all(self) -> None:
+        """Every tensor is found and has its shape before the first byte is uploaded."""
+        arch = self.config.arch
+        prefixes = [(f"blk.{i}.", layer_tensors(arch)) for i in range(self.config.layers)]
+        for prefix, required in [("", model_tensors(arch)), *prefixes]:
+            for name, shape in required.items():
+                self.find(prefix, name, shape)
+
+    def group(self, prefix: str, required: dict[str, Shape], optional: dict[str, Shape]) -> dict[str, Array | Weight]:
+        names = required | {name: shape for name, shape in optional.items() if self.has(prefix, name)}
+        return {name: self.tensor(prefix, name, shape) for name, shape in names.items()}
+
+    def has(self, prefix: str, name: str) -> bool:
+        return prefix + name in self.gguf.tensors or prefix + _fused(name) in self.gguf.tensors
+
+    def tensor(self, prefix: str, name: str, shape: Shape) -> Array | Weight:
+        host = self.find(prefix, name, shape)
+        self.done += host.data.nbytes
+        self.progress(self.done, self.total)
+        if len(shape) == 1:
+            return self.backend.array(host.values().reshape(-1), prefix + name)
+        return self.backend.weight(host, prefix + name)
+
+    @property
+    def total(self) -> int:
+        return sum(t.nbytes for t in self.gguf.tensors.values())
+
+    def find(self, prefix: str, name: str, shape: Shape) -> HostWeight:
+        """The tensor's raw blocks; q, k and v are rows of attn_qkv where the file has fused them."""
+        rows, cols = self.sizes(shape)
+        if prefix + name in self.gguf.tensors:
+            return self.blocks(prefix + name, rows, cols)
+        if prefix + _fused(name) in self.gguf.tensors:
+            q, kv = self.config.q_dim, self.config.kv_dim
+            cut = {"attn_q": (0, q), "attn_k": (q, q + kv), "attn_v": (q + kv, q + 2 * kv)}[name.split(".")[0]]
+            if len(shape) == 1:
+                return self.blocks(prefix + _fused(name), 1, q + 2 * kv).slice_values(*cut)
+            return self.blocks(prefix + _fused(name), q + 2 * kv, cols).slice_rows(*cut)
+        raise ModelFormatError(f"the tensor {prefix}{name} is missing", self.gguf.path)
+
+    def sizes(self, shape: Shape) -> tuple[int, int]:
+        sizes = [int(getattr(self.config, s)) for s in shape]
+        return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+
+    def blocks(self, name: str, rows: int, cols: int) -> HostWeight:
+        info = self.gguf.tensors[name]
+        want = (rows, cols) if rows > 1 or len(info.shape) == 2 else (cols,)
+        if tuple(info.shape) != want:
+            raise ModelFormatError(
+                f"the tensor {name} has shape {tuple(info.shape)}, but the metadata asks for {want}",
+                self.gguf.path,
+                info.info_offset,
+            )
+        if info.format not in quants.FORMATS:
+            raise UnsupportedError(
+                f"{self.gguf.path}: the tensor {name} is in {info.format}; supported: {', '.join(quants.FORMATS)}"
+            )
+        self.used.add(name)
+        return HostWeight(self.gguf.data(name), info.format, rows, cols)
+
+    def factors(self) -> np.ndarray | None:
+        if FREQUENCY_FACTORS not in self.gguf.tensors:
+            return None
+        values = self.blocks(FREQUENCY_FACTORS, 1, self.config.rot // 2).values().reshape(-1).astype(np.float64)
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise ModelFormatError(f"{FREQUENCY_FACTORS} holds values that are not above 0", self.gguf.path)
+        return values
+
+    def warn_unused(self) -> None:
+        unused = [name for name in self.gguf.tensors if name not in self.used]
+        if unused:
+            warnings.warn(f"{self.gguf.path}: {len(unused)} unknown tensors are ignored: {unused[:5]}", stacklevel=2)
+
+
+def _fused(name: str) -> str:
+    for part in ("attn_q.", "attn_k.", "attn_v."):
+        if name.startswith(part):
+            return name.replace(part, "attn_qkv.")
+    return name
+
+
+def _quiet(_done: int, _total: int) -> None:
+    pass
+
+
+def load_weights(gguf: GGUF, config: ModelConfig, backend: Backend, progress: Progress = _quiet) -> Weights:
+    """Checks every tensor, then packs and uploads them one by one. ModelFormatError names the tensor at fault."""
+    return _Loader(gguf, config, backend, progress).load()
