@@ -11,39 +11,21 @@ from wgpu_infer.formats.quants import FORMATS, dequantize, get_format, quantize,
 
 gguf = pytest.importorskip("gguf")
 
-NAMES = [
-    "F32",
-    "F16",
-    "BF16",
-    "Q4_0",
-    "Q4_1",
-    "Q5_0",
-    "Q5_1",
-    "Q8_0",
-    "Q2_K",
-    "Q3_K",
-    "Q4_K",
-    "Q5_K",
-    "Q6_K",
-    "IQ4_NL",
-    "IQ4_XS",
-    "MXFP4",
-]
-# float16 bit patterns: zeros, smallest and largest subnormal, smallest normal, one, largest, infinities, NaN
-EXTREME_HALVES = [
-    0x0000,
-    0x8000,
-    0x0001,
+NAMES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4".split()  # noqa: SIM905
+EXTREME_HALVES = [  # bit patterns of float16
+    0x0000,  # zero
+    0x8000,  # minus zero
+    0x0001,  # smallest subnormal
     0x8001,
-    0x03FF,
-    0x0400,
-    0x3C00,
+    0x03FF,  # largest subnormal
+    0x0400,  # smallest normal
+    0x3C00,  # one
     0xBC00,
-    0x7BFF,
+    0x7BFF,  # largest, 65504
     0xFBFF,
-    0x7C00,
+    0x7C00,  # infinity
     0xFC00,
-    0x7E00,
+    0x7E00,  # NaN
 ]
 
 

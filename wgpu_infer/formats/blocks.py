@@ -37,6 +37,7 @@ FP4_VALUES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12],
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Codes = NDArray[np.integer]  # of any width; uint8 wherever they are stored
 
 
 def split_bits(packed: Bytes, bits: int, run: int) -> Bytes:
@@ -50,7 +51,7 @@ def split_bits(packed: Bytes, bits: int, run: int) -> Bytes:
     return codes.reshape(n, -1)
 
 
-def join_bits(codes: Bytes, bits: int, run: int) -> Bytes:
+def join_bits(codes: Codes, bits: int, run: int) -> Bytes:
     """The inverse of `split_bits`: codes (n, c) below 2**bits -> bytes (n, c * bits // 8)."""
     n = codes.shape[0]
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wgpu_infer.formats.blocks import IQ4_VALUES, K_VALUES, Bytes, Floats, split_bits, split_scales_k4
+from wgpu_infer.formats.blocks import IQ4_VALUES, K_VALUES, Bytes, Codes, Floats, split_bits, split_scales_k4
 from wgpu_infer.formats.dequant import column, fields
 
 
@@ -73,7 +73,7 @@ def _scaled(scales: Floats, values: Floats) -> Floats:
     return (scales[:, :, None] * groups).reshape(-1, K_VALUES)
 
 
-def _affine(scales: Floats, codes: Bytes, minima: Floats) -> Floats:
+def _affine(scales: Floats, codes: Codes, minima: Floats) -> Floats:
     """scale * code - minimum, with scales and minima (n, groups) and codes (n, 256)."""
     groups = codes.reshape(*scales.shape, -1).astype(np.float32)
     return (scales[:, :, None] * groups - minima[:, :, None]).reshape(-1, K_VALUES)

@@ -26,8 +26,8 @@ _REFITS = 2
 
 def nearest_codes(x: Floats, scale: Floats, base: Floats | float, low: int, high: int) -> Floats:
     """Codes in [low, high] for which scale * code + base is nearest to x; 0 where the scale is 0. Shapes broadcast."""
-    codes = (x - base) / np.where(scale == 0, np.float32(np.inf), scale)
-    return np.clip(np.rint(codes, out=codes), low, high, out=codes)
+    codes: Floats = np.rint((x - base) / np.where(scale == 0, np.float32(np.inf), scale))
+    return np.clip(codes, low, high)
 
 
 def fit_affine(x: Floats, top: int) -> tuple[Floats, Floats]:
