@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from wgpu_infer.errors import ParameterError, UnsupportedError
 from wgpu_infer.formats.gguf import GGUF
@@ -21,6 +22,7 @@ from wgpu_infer.formats.quants import FORMATS, dequantize, quantize, row_bytes
 gguf = pytest.importorskip("gguf")
 
 from tools import quant_rmse_golden as golden  # noqa: E402
+from tools.quantize_gguf import main as quantize_command  # noqa: E402
 from tools.quantize_gguf import quantize_gguf  # noqa: E402
 
 ALLOWED = 1.1  # times llama.cpp's root mean square error, per tensor
@@ -253,6 +255,18 @@ def test_metadata_keeps_values_and_types(tmp_path):
             assert np.array_equal(after.metadata[key], before.metadata[key])
 
 
+def test_the_command_says_what_it_wrote(tmp_path):
+    small_model(tmp_path / "small.gguf")
+    arguments = [str(tmp_path / "small.gguf"), "Q4_K", str(tmp_path / "out.gguf")]
+    result = CliRunner().invoke(quantize_command, arguments)
+    assert result.exit_code == 0
+    assert "blk.0.ffn_down.weight: rows of 96 values do not fill Q4_K's blocks; Q5_0 instead" in result.output
+    assert "1 Q4_K, 1 Q5_0, 1 F16, 2 F32" in result.output
+    (tmp_path / "small.gguf").write_text("no model")
+    result = CliRunner().invoke(quantize_command, arguments)
+    assert result.exit_code == 1 and "Error:" in result.output and "small.gguf" in result.output
+
+
 def test_a_file_that_cannot_be_converted_leaves_nothing_behind(tmp_path):
     source = tmp_path / "small.gguf"
     small_model(source)
@@ -264,7 +278,7 @@ def test_a_file_that_cannot_be_converted_leaves_nothing_behind(tmp_path):
     assert source.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["small.gguf"]
 
 
-def test_llama_cpp_gives_its_own_choices_for_the_stories_model(tmp_path, shared):
+def test_a_q4_0_file_equals_llama_cpps(tmp_path, shared):
     """Our Q4_0 file of stories260K holds the same blocks as llama.cpp's own, wherever both chose Q4_0."""
     quantize_gguf(shared("models", "stories260K-f32.gguf"), tmp_path / "ours.gguf", "Q4_0")
     with GGUF.open(tmp_path / "ours.gguf") as ours, GGUF.open(shared("models", "stories260K-Q4_0.gguf")) as theirs:
