@@ -1,1 +1,62 @@
-"""LLM inference and GPU compute in Python on WebGPU."""
+"""LLM inference and GPU compute in Python on WebGPU.
+
+The names below are the public API. They are imported when first used, so `import wgpu_infer` itself stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from wgpu_infer.errors import (
+    ChatTemplateError,
+    ContextLengthError,
+    DeviceError,
+    ModelFormatError,
+    OutOfMemoryError,
+    ParameterError,
+    TokenizerError,
+    UnsupportedError,
+    WgpuInferError,
+)
+
+if TYPE_CHECKING:
+    from wgpu_infer.backends.webgpu.compute import Device
+    from wgpu_infer.llm import LLM, Generation
+    from wgpu_infer.sampling.params import SamplingParams
+    from wgpu_infer.tokenizer.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "LLM": "wgpu_infer.llm",
+    "Generation": "wgpu_infer.llm",
+    "SamplingParams": "wgpu_infer.sampling.params",
+    "Tokenizer": "wgpu_infer.tokenizer.tokenizer",
+    "Device": "wgpu_infer.backends.webgpu.compute",
+}
+
+__all__ = [
+    "LLM",
+    "ChatTemplateError",
+    "ContextLengthError",
+    "Device",
+    "DeviceError",
+    "Generation",
+    "ModelFormatError",
+    "OutOfMemoryError",
+    "ParameterError",
+    "SamplingParams",
+    "Tokenizer",
+    "TokenizerError",
+    "UnsupportedError",
+    "WgpuInferError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'wgpu_infer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

@@ -1,5 +1,5 @@
-"""One row per architecture. Sizes come from a file's metadata and presence from its tensors; a field here says only what
-the file cannot. Adding a model that fits the transformer is adding a row (CONTRIBUTING.md, "Add a model").
+"""One row per architecture. Sizes come from a file's metadata and presence from its tensors; a field here says only
+what the file cannot. Adding a model that fits the transformer is adding a row (CONTRIBUTING.md, "Add a model").
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 class Arch:
     """What a file's metadata does not say about its architecture.
 
-    norm: rms (gain) or layer (gain and bias). rope: which elements form a pair. parallel: attention and feed-forward both
-    read the same normed input and are added together. gated: the feed-forward has a gate. activation: of the gate, or
-    of the hidden layer. qk_norm: queries and keys are normed per head before rope.
+    norm: rms (gain) or layer (gain and bias). rope: which elements form a pair. parallel: attention and feed-forward
+    both read the same normed input and are added together. gated: the feed-forward has a gate. activation: of the
+    gate, or of the hidden layer. qk_norm: queries and keys are normed per head before rope.
     """
 
     name: str

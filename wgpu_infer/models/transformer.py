@@ -1,8 +1,8 @@
 """The forward pass, once, as straight-line calls of ops on handles. It reads no value and never branches on data.
 
-What changes between steps (ids, positions, sequences, output rows, block tables) lies in buffers filled before the pass;
-what is fixed lies in the ops' parameters. Prompt tokens take matmul, generated ones matvec, so that how a token is summed
-depends on its phase only, never on its neighbours in the batch.
+What changes between steps (ids, positions, sequences, output rows, block tables) lies in buffers filled before the
+pass; what is fixed lies in the ops' parameters. Prompt tokens take matmul, generated ones matvec, so that how a token
+is summed depends on its phase only, never on its neighbours in the batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LINEAR = {"prefill": OPS["matmul"], "decode": OPS["matvec"]}
 
 @dataclass(frozen=True)
 class Batch:
-    """The tokens of one step. `index` is (tokens, 4) u32: id, sequence slot, position, and in row i output i's token."""
+    """The tokens of one step. `index` (tokens, 4) u32: id, sequence slot, position, and in row i output i's token."""
 
     index: np.ndarray
     outputs: int
@@ -52,7 +52,6 @@ class Scratch:
         self.normed_q, self.normed_k = rows(c.q_dim, "normed_q"), rows(c.kv_dim, "normed_k")
         self.out = backend.empty((outputs, c.dim), np.float32, "out")
         self.logits = backend.empty((outputs, c.vocab), np.float32, "logits")
-        self.picks = backend.empty((outputs,), np.uint32, "picks")
 
 
 class Transformer:
@@ -81,12 +80,6 @@ class Transformer:
         output = "output" if "output.weight" in model else "token_embd"
         self.linear(batch.phase, batch.outputs, s.out, model, output, s.logits)
         return s.logits
-
-    def greedy(self, batch: Batch) -> Array:
-        """Queues the pick of the largest logit of every output row: u32 (outputs)."""
-        s = self.scratch
-        self.run("argmax", s.logits, s.picks, rows=batch.outputs, cols=self.config.vocab)
-        return s.picks
 
     def layer(self, batch: Batch, w: dict, kv: KV, delta: Array | None) -> Array:
         """One block; returns what is still to be added to the residual stream."""

@@ -66,7 +66,7 @@ def model_tensors(arch: Arch) -> dict[str, Shape]:
 
 @dataclass
 class Weights:
-    """Handles by tensor name: `model["output_norm.weight"]`, `layers[3]["attn_q.weight"]`; absent optional ones are absent."""
+    """Handles by tensor name: `model["output_norm.weight"]`, `layers[3]["attn_q.weight"]`; only those the file has."""
 
     model: dict[str, Array | Weight]
     layers: list[dict[str, Array | Weight]]

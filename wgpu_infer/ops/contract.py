@@ -80,9 +80,9 @@ Bound = Callable[[Mapping[str, Any], np.ndarray, Mapping[str, Any]], np.ndarray 
 class Op:
     """An op's whole contract.
 
-    reference: called with the operands that are read (exact shapes, in order) as positional arguments and the parameters by
-        name, computes in float64, returns the written operands (an array, or a tuple in operand order). A `kv` operand is
-        passed always and written in place.
+    reference: called with the operands that are read (exact shapes, in order) as positional arguments and the
+        parameters by name, computes in float64, returns the written operands (an array, or a tuple in operand order).
+        A `kv` operand is passed always and written in place.
     bound: (operands by name, expected output, params) -> largest allowed |y - r| per element.
     groups: parameters -> workgroups (x, y, z) of the shader.
     constants: lines `const NAME = VALUE` appended to the shader.
@@ -143,7 +143,7 @@ def lower_cpu(op: Op) -> list[str]:
 
 
 def grid(groups: int) -> tuple[int, int, int]:
-    """`groups` workgroups as (x, y, 1), x within the limit; the shader takes id = y·num_x + x and stops past the end."""
+    """`groups` workgroups as (x, y, 1), x within the limit; the shader takes y·num_x + x and stops past the end."""
     x = min(max(groups, 1), MAX_GROUPS)
     return x, -(-groups // x) or 1, 1
 

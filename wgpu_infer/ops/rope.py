@@ -56,7 +56,7 @@ def cases() -> Iterator[Case]:
     ):
         angles = rng.uniform(-50, 50, (40, rot // 2))
         table = np.stack([np.cos(angles), np.sin(angles)], -1).astype(np.float32)
-        positions = rng.integers(0, 40, tokens)
+        positions = rng.integers(0, 40, tokens).tolist()
         yield Case(
             f"{tokens}x{heads}x{head_dim}-{rot}-{'interleaved' if interleaved else 'half'}",
             {
