@@ -354,6 +354,9 @@ def test_split_model_is_one_model(tmp_path: Path) -> None:
         for index in range(5):
             assert (gguf.data(f"t{index}").view(np.float32) == index).all()
             assert gguf.data(f"t{index}").size == (index + 1) * 128
+        error = gguf.tensor_fault("has a NaN", "t4")
+        assert error.path == str(paths[2]) and "tensor 't4' has a NaN" in str(error)
+        assert paths[2].read_bytes()[error.offset :][:10] == b"\2" + bytes(7) + b"t4"
 
 
 def test_importing_the_reader_is_light() -> None:

@@ -73,6 +73,11 @@ class GGUF(TypedAccess):
             raise ModelFormatError(f"tensor {name!r} is missing", self.path)
         return info
 
+    def tensor_fault(self, reason: str, name: str) -> ModelFormatError:
+        """The error for something wrong with a tensor, at its description in the header of the file that holds it."""
+        info = self.tensor(name)
+        return ModelFormatError(f"tensor {name!r} {reason}", self.shards[info.shard].path, info.info_offset)
+
     def data(self, name: str) -> np.ndarray:
         """The raw blocks of a tensor: a read-only view (nbytes,) uint8 of the mapped file, not a copy."""
         info = self.tensor(name)

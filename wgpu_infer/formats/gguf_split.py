@@ -36,7 +36,7 @@ def open_others(first: Shard) -> list[Shard]:
     paths = _shard_paths(first, index, count)
     shards: list[Shard] = []
     try:
-        for number, path in enumerate(paths[1:], 1):
+        for number, path in enumerate(paths, 1):
             shards.append(Shard(path, number))
             _check_member(shards[-1], first, number)
         _check_tensors([first, *shards])
@@ -48,6 +48,7 @@ def open_others(first: Shard) -> list[Shard]:
 
 
 def _shard_paths(first: Shard, index: int, count: int) -> list[str]:
+    """Where the other shards lie; the first that is missing ends the search."""
     ending = shard_path("", index, count)
     if not first.path.endswith(ending):
         raise _fault(first, COUNT, f"is part {index + 1} of a model of {count} files; its name must end in {ending!r}")
@@ -55,11 +56,12 @@ def _shard_paths(first: Shard, index: int, count: int) -> list[str]:
     if index != 0:
         name = os.path.basename(shard_path(prefix, 0, count))
         raise _fault(first, NO, f"is part {index + 1} of {count} of a split model; open the first one, {name}")
-    paths = [shard_path(prefix, number, count) for number in range(count)]
-    for number, path in enumerate(paths):
-        if not os.path.exists(path):
-            missing = f"part {number + 1} of {count} is missing: {os.path.basename(path)} must lie in the same folder"
-            raise _fault(first, COUNT, missing)
+    paths = []
+    for number in range(1, count):
+        paths.append(shard_path(prefix, number, count))
+        if not os.path.exists(paths[-1]):
+            name = os.path.basename(paths[-1])
+            raise _fault(first, COUNT, f"part {number + 1} of {count} is missing: {name} must lie in the same folder")
     return paths
 
 
