@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.base import Array, Backend, Handle
+from wgpu_infer.backends.compare import compare
 from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.ops.contract import Case, Op, Operand, as_outputs
 from wgpu_infer.ops.host import HostKV, HostWeight
@@ -68,16 +69,7 @@ def check_case(backend: Backend, op: Op, case: Case) -> None:
         size = math.prod(shape)
         flat = got[spec.name]
         assert (flat[size:] == SENTINEL[spec.dtype]).all(), f"{op.name} wrote behind its output {spec.name}"
-        judge(op, case, spec, flat[:size].reshape(shape), np.asarray(want).reshape(shape))
-
-
-def judge(op: Op, case: Case, spec: Operand, got: np.ndarray, want: np.ndarray) -> None:
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
-    np.testing.assert_array_equal(got[np.isinf(want)], want[np.isinf(want)].astype(got.dtype))
-    finite = np.isfinite(want)
-    error = np.abs(got.astype(np.float64) - want, where=finite, out=np.zeros(want.shape))
-    excess = error - np.broadcast_to(op.bound(case.operands, want, case.params), want.shape)
-    worst = np.unravel_index(np.argmax(excess), excess.shape)
-    assert excess[worst] <= 0, (
-        f"{op.name}[{case.id}] {spec.name}{list(map(int, worst))}: got {got[worst]!r}, want {want[worst]!r}"
-    )
+        want = np.asarray(want).reshape(shape)
+        assert not (wrong := compare(op, spec.name, case.operands, flat[:size].reshape(shape), want, case.params)), (
+            wrong
+        )

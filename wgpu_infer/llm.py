@@ -20,8 +20,9 @@ from wgpu_infer.errors import ContextLengthError, ParameterError
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.transformer import Transformer
-from wgpu_infer.models.weights import load_weights
+from wgpu_infer.models.weights import load_weights, products
 from wgpu_infer.sampling.params import SamplingParams
+from wgpu_infer.scheduler import HybridScheduler
 from wgpu_infer.tokenizer.tokenizer import Tokenizer
 
 DEFAULT_MODEL = Path(__file__).parent / "data" / "stories.gguf"
@@ -53,6 +54,7 @@ class LLM:
         context: tokens of prompt and answer together; None is what the model was trained for, at most 4,096.
         kv: how keys and values are kept: f16, f32 or q8_0.
         progress: called with (bytes of weights loaded, bytes in all) while loading.
+        check_tensors: look for NaN and infinity in every weight while loading.
 
     Raises ModelFormatError, DeviceError, OutOfMemoryError, UnsupportedError, ParameterError, or OSError for the path.
     """
@@ -65,6 +67,7 @@ class LLM:
         context: int | None = None,
         kv: str = "f16",
         progress: Progress | None = None,
+        check_tensors: bool = False,
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
         _check_context(context)
@@ -73,7 +76,7 @@ class LLM:
             self.config = ModelConfig.from_gguf(self.gguf)
             self.tokenizer = Tokenizer.from_gguf(self.gguf)
             self.context = context or min(self.config.context, DEFAULT_CONTEXT)
-            self._worker = EngineWorker(lambda: self._make_engine(device, threads, kv, progress))
+            self._worker = EngineWorker(lambda: self._make_engine(device, threads, kv, progress, check_tensors))
         except BaseException:
             self.gguf.close()
             raise
@@ -132,15 +135,25 @@ class LLM:
         assert self._worker.engine is not None
         return self._worker.engine
 
-    def _make_engine(self, device: str | Backend, threads: int | None, kv: str, progress: Progress | None) -> Engine:
-        backend = open_backend(device, threads) if isinstance(device, str) else device
+    def _make_engine(
+        self, device: str | Backend, threads: int | None, kv: str, progress: Progress | None, check_tensors: bool
+    ) -> Engine:
+        backend = self._open(device, threads) if isinstance(device, str) else device
         try:
-            weights = load_weights(self.gguf, self.config, backend, progress or (lambda _done, _total: None))
+            report = progress or (lambda _done, _total: None)
+            weights = load_weights(self.gguf, self.config, backend, report, check_tensors)
             model = Transformer(backend, self.config, weights, self.context, PREFILL_TOKENS, MAX_SEQUENCES)
             return Engine(model, kv)
         except BaseException:
             backend.close()
             raise
+
+    def _open(self, device: str, threads: int | None) -> Backend:
+        if device != "auto":
+            return open_backend(device, threads)
+        scheduler = HybridScheduler(threads=threads)
+        scheduler.place(*products(self.gguf, self.config), self.config.layers)
+        return scheduler
 
     def _sequence(self, prompt: Prompt, params: SamplingParams, parse_special: bool) -> Sequence:
         if isinstance(prompt, str):

@@ -1,7 +1,7 @@
 """What a backend is: it holds arrays, weights and KV pages behind opaque handles, and runs ops on them.
 
-Model code only ever passes handles. Values enter by `write` and leave by `read`; in between `run` may do the work at once
-(reference, cpu) or queue it (webgpu), so nothing may depend on when an op executes, only on their order.
+Model code only ever passes handles. Values enter by `write` and leave by `read`; in between `run` may do the work at
+once (reference, cpu) or queue it (webgpu), so nothing may depend on when an op executes, only on their order.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Backend(ABC):
     """Runs ops. `name` is what --device calls it."""
 
     name: str
+    is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:

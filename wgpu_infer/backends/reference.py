@@ -1,4 +1,4 @@
-"""The reference backend: every op's numpy reference in float64, results stored as float32. Slow, and the judge of the others."""
+"""The reference backend: every op's numpy reference in float64, results kept as float32. Slow; it judges the others."""
 
 from __future__ import annotations
 

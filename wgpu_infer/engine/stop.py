@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class StopMatcher:
-    """push(text) -> the text that is safe to show. `stopped` once a stop string was met; it and the rest are dropped."""
+    """push(text) -> the text that is safe to show. `stopped` once a stop string was met; the rest is dropped."""
 
     def __init__(self, stops: Sequence[str]):
         self.stops = stops
@@ -17,10 +17,11 @@ class StopMatcher:
         if self.stopped:
             return ""
         self.held += text
-        found = [at for at in (self.held.find(stop) for stop in self.stops) if at >= 0]
-        if found:
+        found = [(self.held.find(stop), len(stop)) for stop in self.stops]
+        ends = [(at + length, at) for at, length in found if at >= 0]
+        if ends:
             self.stopped = True
-            return self._take(min(found))
+            return self._take(min(ends)[1])  # the one that was complete first, as if text came by single characters
         return self._take(len(self.held) - self._pending())
 
     def finish(self) -> str:

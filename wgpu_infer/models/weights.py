@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wgpu_infer.backends.base import Array, Backend, Weight
+from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.errors import ModelFormatError, UnsupportedError
 from wgpu_infer.formats import quants
 from wgpu_infer.formats.gguf import GGUF
@@ -80,6 +81,7 @@ class _Loader:
     config: ModelConfig
     backend: Backend
     progress: Progress
+    check_values: bool = False
     used: set[str] = field(default_factory=set)
     done: int = 0
 
@@ -109,6 +111,8 @@ class _Loader:
 
     def tensor(self, prefix: str, name: str, shape: Shape) -> Array | Weight:
         host = self.find(prefix, name, shape)
+        if self.check_values and not is_finite(host):
+            raise ModelFormatError(f"the tensor {prefix}{name} holds values that are not finite", self.gguf.path)
         self.done += host.data.nbytes
         self.progress(self.done, self.total)
         if len(shape) == 1:
@@ -177,6 +181,25 @@ def _quiet(_done: int, _total: int) -> None:
     pass
 
 
-def load_weights(gguf: GGUF, config: ModelConfig, backend: Backend, progress: Progress = _quiet) -> Weights:
-    """Checks every tensor, then packs and uploads them one by one. ModelFormatError names the tensor at fault."""
-    return _Loader(gguf, config, backend, progress).load()
+def is_finite(host: HostWeight, rows: int = 1024) -> bool:
+    """Whether all values of a weight are finite, looked at a piece at a time."""
+    pieces = (host.slice_rows(at, min(at + rows, host.rows)) for at in range(0, host.rows, rows))
+    return all(np.isfinite(piece.values()).all() for piece in pieces)
+
+
+def load_weights(
+    gguf: GGUF, config: ModelConfig, backend: Backend, progress: Progress = _quiet, check_values: bool = False
+) -> Weights:
+    """Checks every tensor, then packs and uploads them one by one. ModelFormatError names the tensor at fault.
+
+    check_values: also looks for NaN and infinity in the weights themselves.
+    """
+    return _Loader(gguf, config, backend, progress, check_values).load()
+
+
+def products(gguf: GGUF, config: ModelConfig) -> tuple[list[HostWeight], list[HostWeight]]:
+    """The matrices that multiply once per token: those of the first layer, and those outside the layers."""
+    loader = _Loader(gguf, config, ReferenceBackend(), _quiet)
+    layer = [loader.find("blk.0.", n, s) for n, s in layer_tensors(config.arch).items() if len(s) == 2]
+    output = "output.weight" if "output.weight" in gguf.tensors else "token_embd.weight"
+    return layer, [loader.find("", output, ("vocab", "dim"))]

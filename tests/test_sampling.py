@@ -1,0 +1,143 @@
+"""Samplers against published vectors, transformers' logits warpers, and hand-worked cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wgpu_infer.errors import ParameterError
+from wgpu_infer.sampling import chain
+from wgpu_infer.sampling.params import SamplingParams
+from wgpu_infer.sampling.philox import philox4x32, uniform
+
+# Random123's kat_vectors for philox4x32 with 10 rounds
+KNOWN = [
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+]
+
+
+@pytest.mark.parametrize("counter, key, expected", KNOWN)
+def test_philox_known_answers(counter, key, expected):
+    assert philox4x32(counter, key) == expected
+
+
+def test_uniform_is_in_range_and_spread():
+    draws = np.array([uniform(7, position) for position in range(4000)])
+    assert 0 <= draws.min() and draws.max() < 1
+    counts = np.histogram(draws, 10, (0, 1))[0]
+    assert (np.abs(counts - 400) < 100).all()
+    assert uniform(7, 3) != uniform(8, 3) != uniform(7 + 2**32, 3)
+
+
+def logits_row(seed, n=300):
+    return (np.random.default_rng(seed).standard_normal(n) * 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_truncations_equal_transformers(seed):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    logits = logits_row(seed)
+    for warper, got in (
+        (transformers.TopKLogitsWarper(20), chain.top_k(logits.astype(np.float64), 20)),
+        (transformers.TopPLogitsWarper(0.8), chain.top_p(chain.top_k(logits.astype(np.float64), 0), 0.8)),
+        (transformers.MinPLogitsWarper(0.1), chain.min_p(chain.top_k(logits.astype(np.float64), 0), 0.1)),
+    ):
+        kept = torch.isfinite(warper(None, torch.tensor(logits)[None]))[0].numpy()
+        assert set(got[0].tolist()) == set(np.flatnonzero(kept).tolist())
+
+
+def test_penalties_equal_transformers():
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    logits, seen = logits_row(3), [5, 9, 9, 200]
+    warped = transformers.RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([seen]), torch.tensor(logits)[None])
+    got = chain.repeat_penalty(logits.astype(np.float64), seen, 1.3)
+    np.testing.assert_allclose(got, warped[0].numpy(), rtol=1e-6)
+    got = chain.occurrence_penalties(logits.astype(np.float64), seen, 0.5, 0.25)
+    want = logits.astype(np.float64)
+    want[[5, 200]] -= 0.75
+    want[9] -= 1.0
+    np.testing.assert_allclose(got, want)
+
+
+def test_ties_go_to_the_smallest_id():
+    logits = np.zeros(50)
+    assert chain.top_k(logits, 3)[0].tolist() == [0, 1, 2]
+    assert chain.sample(logits.astype(np.float32), SamplingParams(temperature=0), [], 0, 0) == 0
+
+
+def test_pick_walks_the_cumulative_distribution():
+    candidates = np.array([4, 1, 7]), np.log([0.5, 0.3, 0.2])
+    assert [chain.pick(candidates, 1.0, u) for u in (0.0, 0.49, 0.51, 0.79, 0.81, 0.99999)] == [4, 4, 1, 1, 7, 7]
+    assert chain.pick(candidates, 1e-3, 0.9999) == 4
+
+
+def test_sampled_frequencies_follow_the_distribution():
+    p = np.array([0.6, 0.3, 0.1])
+    params = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
+    row = np.log(p).astype(np.float32)
+    picks = [chain.sample(row, params, [], 11, position) for position in range(6000)]
+    np.testing.assert_allclose(np.bincount(picks, minlength=3) / 6000, p, atol=0.025)
+
+
+def test_logit_bias_and_window():
+    row = logits_row(0)
+    best = int(np.argmax(row))
+    params = SamplingParams(temperature=0, logit_bias={best: -100.0})
+    assert chain.sample(row, params, [], 0, 0) != best
+    params = SamplingParams(temperature=0, repeat_penalty=100.0)
+    assert chain.sample(row, params, [best] + [299] * 63, 0, 0) != best
+    assert chain.sample(row, params, [best] + [299] * 64, 0, 0) == best, "the window is the last 64 tokens"
+
+
+def test_the_callers_logits_are_not_changed():
+    row = logits_row(1)
+    before = row.copy()
+    chain.sample(row, SamplingParams(logit_bias={3: 5.0}, repeat_penalty=1.5), [3], 0, 0)
+    np.testing.assert_array_equal(row, before)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_tokens": -1},
+        {"max_tokens": 1.5},
+        {"max_tokens": True},
+        {"max_tokens": "10"},
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": "hot"},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": -5},
+        {"top_k": 2**40},
+        {"min_p": 2},
+        {"repeat_penalty": 0},
+        {"presence_penalty": 1e9},
+        {"frequency_penalty": float("inf")},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"seed": "x"},
+        {"stop": [""]},
+        {"stop": ""},
+        {"stop": [3]},
+        {"stop": ["x"] * 1000},
+        {"stop": "x" * 2**20},
+        {"logit_bias": {-1: 0.0}},
+        {"logit_bias": {1: float("nan")}},
+        {"logit_bias": {1: float("-inf")}},
+        {"logit_bias": {"a": 1.0}},
+        {"logit_bias": [1]},
+        {"ignore_eos": 1},
+    ],
+)
+def test_bad_parameters_name_themselves(bad):
+    with pytest.raises(ParameterError, match=next(iter(bad))):
+        SamplingParams(**bad)

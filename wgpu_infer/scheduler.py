@@ -1,0 +1,217 @@
+"""HybridScheduler: a Backend made of backends, so that callers never ask where they run.
+
+Single op calls on numpy arrays go to the side that the measured costs of this machine predict to be faster. A model is
+placed whole, by timing its own first layer on either side. There is no decision per op inside a model: moving
+activations back and forth costs more than any op gains. (Plans per phase and layer range are an issue of their own.)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight
+from wgpu_infer.backends.registry import open_backend
+from wgpu_infer.calibration import Costs, load_or_measure
+from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
+from wgpu_infer.ops.contract import Op
+from wgpu_infer.ops.host import HostKV, HostWeight
+from wgpu_infer.ops.table import OPS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where an op call goes and why: predicted seconds per backend, and what keeps a backend out."""
+
+    backend: str
+    seconds: Mapping[str, float]
+    excluded: Mapping[str, str]
+
+    def __str__(self) -> str:
+        times = ", ".join(f"{name} {s * 1e6:.0f} us" for name, s in self.seconds.items())
+        out = "".join(f"; not {name}: {why}" for name, why in self.excluded.items())
+        return f"{self.backend} (predicted: {times}{out})"
+
+
+class HybridScheduler(Backend):
+    """Routes op calls between a CPU and a GPU backend; as a Backend it is the one a model was placed on.
+
+    Args:
+        backends: the sides, by name; None opens cpu and webgpu, and goes on without webgpu where there is none.
+        threads: CPU threads.
+    """
+
+    name = "hybrid"
+
+    def __init__(self, backends: Mapping[str, Backend] | None = None, threads: int | None = None):
+        self.unavailable: dict[str, str] = {}
+        self.backends = dict(backends) if backends is not None else self._open(threads)
+        self.active = next(iter(self.backends.values()))
+        self._costs: dict[str, Costs] = {}
+
+    def _open(self, threads: int | None) -> dict[str, Backend]:
+        found: dict[str, Backend] = {}
+        for name in ("cpu", "webgpu"):
+            try:
+                found[name] = open_backend(name, threads)
+            except DeviceError as error:
+                self.unavailable[name] = str(error)
+        return found or {"reference": open_backend("reference")}
+
+    # -- single op calls -------------------------------------------------------------------------------------------
+
+    def costs(self, name: str) -> Costs:
+        """Measured at first need, or read from disk."""
+        if name not in self._costs:
+            self._costs[name] = load_or_measure(self.backends[name])
+        return self._costs[name]
+
+    def choose(self, op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> Choice:
+        """The side predicted to be faster for operands that lie in numpy."""
+        flops, moved = work(op, operands, params)
+        excluded = dict(self.unavailable)
+        seconds = {}
+        for name, backend in self.backends.items():
+            if reason := backend.missing(op, weight_format(operands)):
+                excluded[name] = reason
+            else:
+                seconds[name] = self.costs(name).seconds(flops, moved, 0.0 if name == "cpu" else moved)
+        if not seconds:
+            raise DeviceError(f"no device can run {op.name}: {excluded}")
+        return Choice(min(seconds, key=lambda name: seconds[name]), seconds, excluded)
+
+    def explain(self, op: str, shapes: Mapping[str, int | float]) -> str:
+        """Where a call of an op with these parameters (e.g. matmul: tokens, rows, cols) would run, and why."""
+        if op not in OPS:
+            raise ParameterError(f"op {op!r} is not known; known: {', '.join(OPS)}")
+        params: dict[str, int | float] = dict.fromkeys(OPS[op].param_names(), 1) | dict(shapes)
+        unknown = set(params) - set(OPS[op].param_names())
+        if unknown:
+            raise ParameterError(f"{op} has no parameter {sorted(unknown)}; it takes {OPS[op].param_names()}")
+        return f"{op}: {self.choose(OPS[op], {}, params)}"
+
+    def call(self, op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[np.ndarray, ...]:
+        """Runs one op on numpy operands (weights as `HostWeight`) where it is fastest; returns what it wrote."""
+        backend = self.backends[self.choose(op, operands, params).backend]
+        handles: dict[str, Handle] = {}
+        for spec in op.operands:
+            value = operands.get(spec.name)
+            if isinstance(value, HostWeight):
+                handles[spec.name] = backend.weight(value)
+            elif value is None:
+                dtype = np.uint32 if spec.dtype == "u32" else np.float32
+                handles[spec.name] = backend.empty(spec.shape(params), dtype)
+            else:
+                handles[spec.name] = backend.array(value)
+        backend.run(op, *handles.values(), **params)
+        return tuple(backend.read(handles[o.name], o.shape(params)) for o in op.writes)  # type: ignore[arg-type]
+
+    # -- a model ---------------------------------------------------------------------------------------------------
+
+    def place(self, layer: list[HostWeight], outside: list[HostWeight], layers: int) -> str:
+        """Makes the side that runs this model faster the active one, closes the others, and returns its name.
+
+        layer: the matrices of one layer, of which the model has `layers`; outside: those used once per token. The
+        model's own products are timed on either side; a software adapter shares the CPU and is left out unasked.
+        """
+        for name in [n for n, b in self.backends.items() if b.is_software and len(self.backends) > 1]:
+            self._drop(name, "a software adapter: it runs on the CPU itself")
+        seconds: dict[str, float] = {}
+        for name, backend in list(self.backends.items()) if len(self.backends) > 1 else []:
+            try:
+                seconds[name] = time_step(backend, layer, outside, layers)
+            except (UnsupportedError, DeviceError) as error:
+                self._drop(name, str(error))
+        best = min(self.backends, key=lambda name: seconds.get(name, 0.0))
+        self.active = self.backends[best]
+        for name in [n for n in self.backends if n != best]:
+            self._drop(name, f"slower: {seconds[name] * 1e3:.2f} ms a token, {best} takes {seconds[best] * 1e3:.2f}")
+        return best
+
+    def _drop(self, name: str, why: str) -> None:
+        self.unavailable[name] = why
+        self.backends.pop(name).close()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
+        return self.active.empty(shape, dtype, label)
+
+    def weight(self, host: HostWeight, label: str = "") -> Weight:
+        return self.active.weight(host, label)
+
+    def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
+        return self.active.kv(pages, kv_heads, head_dim, table, dtype)
+
+    def write(self, array: Array, values: np.ndarray) -> None:
+        self.active.write(array, values)
+
+    def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
+        return self.active.read(array, shape)
+
+    def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
+        self.active.run(op, *operands, **params)
+
+    def write_kv(self, kv: KV, host: HostKV) -> None:
+        self.active.write_kv(kv, host)
+
+    def read_kv(self, kv: KV) -> HostKV:
+        return self.active.read_kv(kv)
+
+    def missing(self, op: Op, fmt: str | None = None) -> str | None:
+        return self.active.missing(op, fmt)
+
+    def describe(self) -> str:
+        return self.active.describe()
+
+    def flush(self) -> None:
+        self.active.flush()
+
+    def close(self) -> None:
+        for backend in self.backends.values():
+            backend.close()
+
+
+def weight_format(operands: Mapping[str, Any]) -> str | None:
+    return next((v.format for v in operands.values() if isinstance(v, HostWeight)), None)
+
+
+def work(op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[float, float]:
+    """FLOPs, and bytes of all operands. Products count 2·tokens·rows·cols; all else some operations per element."""
+    sizes = {spec.name: math.prod(spec.shape(params)) for spec in op.operands if spec.kind != "kv"}
+    weights = {name: v.data.nbytes for name, v in operands.items() if isinstance(v, HostWeight)}
+    moved = float(sum(weights.get(name, 4 * size) for name, size in sizes.items()))
+    if op.name in ("matmul", "matvec"):
+        return 2.0 * params["tokens"] * params["rows"] * params["cols"], moved
+    return 8.0 * sum(sizes.values()), moved
+
+
+def time_step(backend: Backend, hosts: list[HostWeight], outside: list[HostWeight], layers: int) -> float:
+    """Seconds one generated token would take: the products of one layer times the layers, and those outside them.
+
+    Raises UnsupportedError where the backend cannot read a weight's format. Weights are uploaded for this and dropped.
+    """
+    return layers * _time_products(backend, hosts) + _time_products(backend, outside)
+
+
+def _time_products(backend: Backend, hosts: list[HostWeight]) -> float:
+    op = OPS["matvec"]
+    for host in hosts:
+        backend.require(op, host.format)
+    handles = [(backend.empty((1, h.cols)), backend.weight(h), backend.empty((1, h.rows))) for h in hosts]
+
+    def step() -> None:
+        for (x, w, out), h in zip(handles, hosts, strict=True):
+            backend.run(op, x, w, out, tokens=1, rows=h.rows, cols=h.cols, row0=0, stride=h.rows)
+        backend.read(handles[-1][2], (1,))
+
+    step()
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        step()
+        best = min(best, time.perf_counter() - start)
+    return best
