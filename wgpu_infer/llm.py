@@ -20,6 +20,7 @@ from wgpu_infer.errors import ContextLengthError, ParameterError
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.transformer import Transformer
+from wgpu_infer.models.verify import PREFILL, VerifyReport, verify
 from wgpu_infer.models.weights import load_weights, products
 from wgpu_infer.sampling.params import SamplingParams
 from wgpu_infer.scheduler import HybridScheduler
@@ -71,6 +72,7 @@ class LLM:
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
         _check_context(context)
+        self.kv = kv
         self.gguf = GGUF.open(self.path)
         try:
             self.config = ModelConfig.from_gguf(self.gguf)
@@ -113,6 +115,24 @@ class LLM:
         if len(ids) > self.context:
             raise ContextLengthError(len(ids), self.context)
         return self._worker.call(lambda: self._engine.logits(list(ids)))
+
+    def verify(self, steps: int = 8, witness: str | None = None, prompt: Prompt = "") -> VerifyReport:
+        """Runs every op of some teacher-forced steps here and on a witness backend, from the same inputs.
+
+        steps: steps behind the prompt. witness: cpu, reference or webgpu; None is cpu for a model on a GPU, else
+        reference. The report names the first op whose result was further off than its contract allows.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= self.context:
+            raise ParameterError(f"steps={steps!r:.40} must be a whole number from 1 to the context, {self.context}")
+        ids = self.generate(prompt, SamplingParams(max_tokens=steps + PREFILL, temperature=0.0, ignore_eos=True))
+        forced = self._sequence(prompt, SamplingParams(), False).prompt + ids.token_ids
+        return self._worker.call(lambda: self._verify(forced[: steps + PREFILL], witness))
+
+    def _verify(self, ids: list[int], witness: str | None) -> VerifyReport:
+        model = self._engine.model
+        on_gpu = getattr(model.backend, "active", model.backend).name == "webgpu"
+        with open_backend(witness or ("cpu" if on_gpu else "reference")) as other:
+            return verify(model, self.gguf, other, ids, self.kv)
 
     @property
     def device(self) -> str:

@@ -1,0 +1,117 @@
+"""wgpu-infer doctor: what this machine has, what would be used, and what each missing thing costs."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from wgpu_infer.backends.base import Backend
+from wgpu_infer.backends.registry import open_backend
+from wgpu_infer.calibration import cache_dir
+from wgpu_infer.errors import DeviceError
+
+PACKAGES = ("wgpu-infer", "wgpu", "numba", "llvmlite", "numpy", "tokenizers")
+FEATURES = {  # what a missing feature costs
+    "immediates": "required: without it this adapter cannot be used",
+    "subgroup": "reductions go through workgroup memory: slower matvec and norms",
+    "shader-f16": "nothing now: f16 data is unpacked to f32; half-precision tiles will need it",
+    "timestamp-query": "no GPU timings per kernel",
+}
+LIMITS = {  # name -> (wanted, what a smaller one costs)
+    "max-storage-buffer-binding-size": (1 << 30, "larger weights are split by rows: more dispatches"),
+    "max-buffer-size": (1 << 30, "larger weights are split by rows: more dispatches"),
+    "max-compute-workgroup-storage-size": (16384, "required by the matmul tile"),
+    "max-compute-invocations-per-workgroup": (256, "required by the largest workgroups"),
+    "max-storage-buffers-per-shader-stage": (8, "required by attention"),
+}
+
+
+def examine() -> dict[str, Any]:
+    """JSON-like facts. Never raises for something that is missing: that is a finding."""
+    adapters, problem = find_adapters()
+    return {
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "packages": {name: installed(name) for name in PACKAGES},
+        "cpu": examine_backend("cpu"),
+        "adapters": adapters,
+        "webgpu": {"works": False, "why": problem} if problem else examine_backend("webgpu"),
+        "cache": str(cache_dir()),
+    }
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def find_adapters() -> tuple[list[dict[str, Any]], str | None]:
+    from wgpu_infer.backends.webgpu.adapters import list_adapters
+
+    try:
+        return [examine_adapter(a) for a in list_adapters()], None
+    except DeviceError as error:
+        return [], str(error)
+
+
+def examine_adapter(adapter: Any) -> dict[str, Any]:
+    limits = dict(adapter.handle.limits)
+    return {
+        "adapter": adapter.summary(),
+        "usable": adapter.usable,
+        "missing": {name: cost for name, cost in FEATURES.items() if name not in adapter.features},
+        "limits": {name: limits.get(name) for name in LIMITS},
+        "small": {name: cost for name, (wanted, cost) in LIMITS.items() if (limits.get(name) or 0) < wanted},
+    }
+
+
+def examine_backend(name: str) -> dict[str, Any]:
+    """Opens it, runs one op, and says what it is; or why it does not work."""
+    try:
+        with open_backend(name) as backend:
+            self_test(backend)
+            return {"works": True, "device": backend.describe(), "software": backend.is_software}
+    except (DeviceError, ImportError) as error:
+        return {"works": False, "why": str(error)}
+
+
+def self_test(backend: Backend) -> None:
+    """3 + 4 on the device."""
+    import numpy as np
+
+    from wgpu_infer.ops.table import OPS
+
+    x, y = backend.array(np.full(64, 3, np.float32)), backend.array(np.full(64, 4, np.float32))
+    backend.run(OPS["add"], x, y, n=64, period=64)
+    if not (backend.read(x, (64,)) == 7).all():
+        raise DeviceError(f"{backend.describe()} computes 3 + 4 wrongly; do not use it")
+
+
+def render(found: dict[str, Any]) -> str:
+    lines = [found["system"], ", ".join(f"{k} {v}" for k, v in found["packages"].items()), ""]
+    lines += ["CPU: " + backend_line(found["cpu"])]
+    lines += ["WebGPU: " + backend_line(found["webgpu"]), ""]
+    for adapter in found["adapters"]:
+        lines.append(f"adapter {adapter['adapter']}" + ("" if adapter["usable"] else ": cannot be used"))
+        lines += [f"  lacks {name}: {cost}" for name, cost in adapter["missing"].items()]
+        lines += [f"  {name} is {adapter['limits'][name]:,}: {cost}" for name, cost in adapter["small"].items()]
+    lines += ["", f"--device auto: {auto_line(found)}", f"cache: {found['cache']}"]
+    return "\n".join(lines)
+
+
+def backend_line(backend: dict[str, Any]) -> str:
+    return backend["device"] if backend["works"] else f"not used: {backend['why']}"
+
+
+def auto_line(found: dict[str, Any]) -> str:
+    """What auto does on this machine, and why a GPU is not used where it is not."""
+    gpu, cpu = found["webgpu"], found["cpu"]
+    if not gpu["works"]:
+        return f"cpu, since webgpu does not work ({gpu['why']})"
+    if not cpu["works"]:
+        return f"webgpu, since the cpu backend does not work ({cpu['why']})"
+    if gpu["software"]:
+        return "cpu; the only adapter is a software one, which runs on the CPU itself (--device webgpu uses it anyway)"
+    return "cpu or webgpu, by timing the model's first layer on both when it is loaded"
