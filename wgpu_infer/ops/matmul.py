@@ -12,7 +12,7 @@ from wgpu_infer.ops import bounds, matvec
 from wgpu_infer.ops.cases import weight_formats
 from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params, weight
 
-TILE_ROWS = 32
+TILE_ROWS = 64
 TILE_TOKENS = 32
 
 

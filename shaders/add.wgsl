@@ -1,0 +1,17 @@
+// x += y in place, y repeating every `period` elements; one invocation an element.
+
+struct Params { n: u32, period: u32 }
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>; // (n)
+@group(0) @binding(1) var<storage, read> y: array<f32>; // (period)
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * WG + lane;
+    if i < params.n { x[i] += y[i % params.period]; }
+}

@@ -1,0 +1,84 @@
+// import: quant
+// out = x·Wᵀ for many tokens: a workgroup of 64 computes TILE_ROWS rows × TILE_TOKENS tokens, 32 columns at a time. Each
+// invocation unpacks one row's block into workgroup memory and accumulates 8 rows × THREAD_TOKENS tokens in registers. Each
+// output adds its columns one by one in order, whatever the tile.
+
+struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>; // (tokens, cols)
+@group(0) @binding(1) var<storage, read> w_codes: array<vec4<u32>>; // (rows, blocks)
+@group(0) @binding(2) var<storage, read> w_scales: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
+
+const WG = 64u;
+const THREAD_TOKENS = TILE_TOKENS / 8u;
+const_assert TILE_ROWS == 64u;
+
+var<workgroup> w_tile: array<vec4<f32>, 512>; // (32 columns, 64 rows)
+var<workgroup> x_tile: array<f32, 32u * TILE_TOKENS>; // (32 columns, tokens)
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row0 = (group.y * groups.x + group.x) * TILE_ROWS;
+    if row0 >= params.rows { return; } // the whole workgroup
+    let token0 = group.z * TILE_TOKENS;
+    let blocks = (params.cols + 31u) >> 5u;
+    let unpacked_row = min(row0 + lane, params.rows - 1u);
+    let my_row = (lane & 7u) * 8u; // of the tile
+    let my_token = (lane >> 3u) * THREAD_TOKENS;
+    var low = array<vec4<f32>, THREAD_TOKENS>(); // rows my_row .. my_row + 3 for each token
+    var high = array<vec4<f32>, THREAD_TOKENS>(); // rows my_row + 4 .. my_row + 7
+    for (var b = 0u; b < blocks; b++) {
+        stage_weights(lane, block_values(unpacked_row * blocks + b));
+        stage_tokens(lane, token0, b * 32u);
+        workgroupBarrier();
+        for (var k = 0u; k < 32u; k++) {
+            let w0 = w_tile[k * 16u + (my_row >> 2u)];
+            let w1 = w_tile[k * 16u + (my_row >> 2u) + 1u];
+            for (var t = 0u; t < THREAD_TOKENS; t++) {
+                let v = vec4<f32>(x_tile[k * TILE_TOKENS + my_token + t]);
+                low[t] = fma(w0, v, low[t]);
+                high[t] = fma(w1, v, high[t]);
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var t = 0u; t < THREAD_TOKENS; t++) {
+        for (var r = 0u; r < 8u; r++) {
+            let row = row0 + my_row + r;
+            if token0 + my_token + t < params.tokens && row < params.rows {
+                let value = select(high[t][r & 3u], low[t][r & 3u], r < 4u);
+                out[(token0 + my_token + t) * params.stride + params.row0 + row] = value;
+            }
+        }
+    }
+}
+
+// One row's 32 values, transposed so that a column's rows are neighbours.
+fn stage_weights(row: u32, values: array<vec4<f32>, 8>) {
+    for (var i = 0u; i < 8u; i++) {
+        let at = i * 64u + (row >> 2u);
+        w_tile[at][row & 3u] = values[i].x;
+        w_tile[at + 16u][row & 3u] = values[i].y;
+        w_tile[at + 32u][row & 3u] = values[i].z;
+        w_tile[at + 48u][row & 3u] = values[i].w;
+    }
+}
+
+// 32 columns of the tile's tokens, zeros where there is no token or column: neighbours read neighbouring columns.
+fn stage_tokens(lane: u32, token0: u32, column0: u32) {
+    for (var i = lane; i < 32u * TILE_TOKENS; i += WG) {
+        let column = i & 31u;
+        let token = i >> 5u;
+        var value = 0.0;
+        if token0 + token < params.tokens && column0 + column < params.cols {
+            value = x[(token0 + token) * params.cols + column0 + column];
+        }
+        x_tile[column * TILE_TOKENS + token] = value;
+    }
+}

@@ -1,0 +1,27 @@
+// import: dot32
+// Q4_0: value = d · (code - 8). codes: one vec4<u32> per block of 32 values; byte i holds codes i (low) and i + 16 (high).
+// scales: f16 d, two blocks a word.
+
+fn block_scale(block: u32) -> f32 {
+    return unpack2x16float(w_scales[block >> 1u])[block & 1u];
+}
+
+fn four_codes(nibbles: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xU8(nibbles & 0x0f0f0f0fu)) - 8.0;
+}
+
+fn block_codes(block: u32) -> array<vec4<f32>, 8> {
+    let c = w_codes[block];
+    return array<vec4<f32>, 8>(
+        four_codes(c.x), four_codes(c.y), four_codes(c.z), four_codes(c.w),
+        four_codes(c.x >> 4u), four_codes(c.y >> 4u), four_codes(c.z >> 4u), four_codes(c.w >> 4u),
+    );
+}
+
+fn block_values(block: u32) -> array<vec4<f32>, 8> {
+    return scale32(block_codes(block), block_scale(block));
+}
+
+fn block_dot(block: u32, x: array<vec4<f32>, 8>) -> f32 {
+    return block_scale(block) * dot32(block_codes(block), x);
+}

@@ -1,0 +1,157 @@
+"""The WebGPU backend: runs ops as compute shaders on any GPU that wgpu reaches.
+
+`run` appends to one compute pass, which is submitted when something is read or written or enough has gathered. Weights stay
+quantised; one that is larger than a binding may be is held in pieces by rows, each a dispatch of its own. Calls from several
+threads are serialised. Only `read` (and very large writes) wait for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weights
+from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.pack import LAYOUTS
+from wgpu_infer.backends.webgpu.runtime import Runtime
+from wgpu_infer.backends.webgpu.weights import Piece
+from wgpu_infer.errors import UnsupportedError
+from wgpu_infer.ops.contract import Op, lower_webgpu
+from wgpu_infer.ops.host import HostKV, HostWeight
+
+
+class WebGPUBackend(Backend):
+    """Payloads: a GpuBuffer, a tuple of Pieces, a (K, V) pair of GpuBuffers.
+
+    Args:
+        adapter, subgroups, checked: as of GpuDevice.
+        max_binding: bytes of a weight bound at once, if less than the adapter's limit (tests split small weights).
+    """
+
+    name = "webgpu"
+
+    def __init__(
+        self,
+        adapter: str | None = None,
+        subgroups: bool | None = None,
+        checked: bool | None = None,
+        max_binding: int | None = None,
+    ):
+        self.device = GpuDevice(adapter, subgroups, checked)
+        self.runtime = Runtime(self.device)
+        self.lock = self.runtime.lock
+        self.max_binding = min(max_binding or self.device.max_binding, self.device.max_binding)
+        selftest.run(self.runtime)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
+        with self.lock:
+            kind = np.dtype(dtype)
+            return Array(shape, kind, self.runtime.create(math.prod(shape) * kind.itemsize, label), label)
+
+    def weight(self, host: HostWeight, label: str = "") -> Weight:
+        if reason := missing_format(host.format):
+            raise UnsupportedError(f"{label or 'a weight'} in {host.format} does not run on webgpu: {reason}")
+        with self.lock:
+            return Weight(
+                host.rows, host.cols, host.format, weights.upload(self.runtime, host, self.max_binding, label), label
+            )
+
+    def kv(self, pages_: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
+        pages.check_pages(dtype, head_dim)
+        size = 4 * pages.page_words(dtype, pages_, kv_heads, head_dim)
+        with self.lock:
+            buffers = (self.runtime.create(size, "keys"), self.runtime.create(size, "values"))
+            return KV(pages_, kv_heads, head_dim, dtype, table, buffers)
+
+    def write(self, array: Array, values: np.ndarray) -> None:
+        with self.lock:
+            self.runtime.buffers.write(array.payload, np.ascontiguousarray(values, array.dtype))
+
+    def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
+        with self.lock:
+            raw = self.runtime.buffers.read(array.payload, math.prod(shape) * array.dtype.itemsize)
+            return raw.view(array.dtype).reshape(shape)
+
+    def write_kv(self, kv: KV, host: HostKV) -> None:
+        with self.lock:
+            for buffer, values in zip(kv.payload, (host.k, host.v), strict=True):
+                self.runtime.buffers.write(buffer, pages.encode(values, kv.dtype))
+
+    def read_kv(self, kv: KV) -> HostKV:
+        shape = (kv.pages, kv.kv_heads, pages.PAGE_SLOTS, kv.head_dim)
+        size = 4 * pages.page_words(kv.dtype, kv.pages, kv.kv_heads, kv.head_dim)
+        with self.lock:
+            k, v = (self.runtime.buffers.read(buffer, size).view(np.uint32) for buffer in kv.payload)
+            table = self.read(kv.table, kv.table.shape)
+        return HostKV(pages.decode(k, kv.dtype, shape), pages.decode(v, kv.dtype, shape), table, kv.dtype)
+
+    def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
+        check_operands(op, operands, params)
+        with self.lock:
+            weight = next((value for value in operands if isinstance(value, Weight)), None)
+            for piece in weight.payload if weight else (None,):
+                self._dispatch(op, operands, params if piece is None else piece_params(piece, params), piece)
+
+    def _dispatch(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> None:
+        buffers = bound_buffers(operands, piece)
+        accesses = tuple(access for _, access, _ in lower_webgpu(op))
+        constants = variants.constants(op, params)
+        module = shader.module_of(op, format_of(operands), self.device.subgroups, constants)
+        pipeline = self.runtime.pipelines.pipeline(module, accesses)
+        immediates = np.array([tuple(params[name] for name in op.param_names())], op.params).tobytes()
+        self.runtime.dispatch(pipeline, accesses, buffers, immediates, op.groups(params))
+
+    def missing(self, op: Op, fmt: str | None = None) -> str | None:
+        if fmt is not None and op.weight is not None and (reason := missing_format(fmt)):
+            return reason
+        return shader.missing_file(op, fmt)
+
+    def describe(self) -> str:
+        subgroups = "subgroups" if self.device.subgroups else "no subgroups"
+        return f"webgpu: {self.device.info.summary()}, {subgroups}"
+
+    def flush(self) -> None:
+        with self.lock:
+            self.runtime.recorder.flush()
+
+    def close(self) -> None:
+        self.runtime.close()
+
+
+def missing_format(fmt: str) -> str | None:
+    """Why no shader reads weights of this format, or None."""
+    if not shader.path_of(f"quant_{fmt.lower()}", shared=True).is_file():
+        return f"there is no shader shaders/shared/quant_{fmt.lower()}.wgsl"
+    return None if fmt in LAYOUTS else f"no packing is known for {fmt}"
+
+
+def piece_params(piece: Piece, params: dict[str, Any]) -> dict[str, Any]:
+    """The call's parameters for one piece of its weight."""
+    return {**params, "rows": piece.rows, "row0": params["row0"] + piece.row0}
+
+
+def format_of(operands: tuple[Handle, ...]) -> str | None:
+    """The weight's format or the cache's type."""
+    for value in operands:
+        if isinstance(value, Weight):
+            return value.format
+        if isinstance(value, KV):
+            return value.dtype
+    return None
+
+
+def bound_buffers(operands: tuple[Handle, ...], piece: Piece | None) -> list[GpuBuffer]:
+    """The operands' buffers in the order of `lower_webgpu`."""
+    out: list[GpuBuffer] = []
+    for value in operands:
+        if isinstance(value, KV):
+            out += [*value.payload, value.table.payload]
+        elif isinstance(value, Array):
+            out.append(value.payload)
+        elif piece is not None:
+            out += [piece.codes, piece.scales]
+    return out

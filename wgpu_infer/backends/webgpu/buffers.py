@@ -1,0 +1,125 @@
+"""Device buffers: made zeroed, filled in bounded chunks, read through one staging buffer that is kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.backends.webgpu import native
+from wgpu_infer.backends.webgpu.adapters import open_wgpu
+from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.recorder import Recorder
+from wgpu_infer.errors import DeviceError, OutOfMemoryError
+
+CHUNK = 64 << 20  # bytes per write or read; wgpu keeps a copy of each write until it is submitted
+UNWAITED = 4 * CHUNK  # bytes written before waiting for the device, which frees those copies
+MAP_SECONDS = 600.0  # longest wait for the device's work
+PROBE_SECONDS = 2.0
+
+
+class GpuBuffer:
+    """A storage buffer of `size` bytes. `serial` is never used twice."""
+
+    def __init__(self, handle: Any, size: int, serial: int):
+        self.handle, self.size, self.serial = handle, size, serial
+
+
+class Buffers:
+    """Creates, writes and reads the buffers of one device."""
+
+    def __init__(self, device: GpuDevice, recorder: Recorder):
+        self.device, self.recorder = device, recorder
+        self.allocated = 0
+        self._serial = 0
+        self._unsubmitted = self._unwaited = 0
+        self._staging: Any = None
+
+    def create(self, nbytes: int, label: str = "") -> GpuBuffer:
+        """A zeroed buffer. OutOfMemoryError where the device has no room or cannot bind so much at once."""
+        size = max(16, -(-nbytes // 16) * 16)
+        if size > self.device.max_binding:
+            raise OutOfMemoryError(
+                f"{label or 'an array'} needs {size} bytes; {self.device.info.name} binds at most "
+                f"{self.device.max_binding} at once"
+            )
+        usage = open_wgpu().BufferUsage
+        self.device.check_alive()
+        with self.device.errors(f"allocating {size} bytes{f' for {label}' if label else ''}"):
+            handle = self.device.handle.create_buffer(
+                size=size, usage=usage.STORAGE | usage.COPY_SRC | usage.COPY_DST, label=label
+            )
+        self._serial += 1
+        self.allocated += size
+        return GpuBuffer(handle, size, self._serial)
+
+    def write(self, buffer: GpuBuffer, data: np.ndarray, offset: int = 0) -> None:
+        """Contiguous data of 4-byte items to a byte offset, after everything queued before."""
+        raw = data.reshape(-1).view(np.uint8)
+        if offset + raw.size > buffer.size:
+            raise ValueError(f"{raw.size} bytes at {offset} do not fit a buffer of {buffer.size}")
+        self.recorder.flush()
+        for start in range(0, raw.size, CHUNK):
+            part = raw[start : start + CHUNK]
+            with self.device.errors(f"writing {part.size} bytes"):
+                self.device.handle.queue.write_buffer(buffer.handle, offset + start, part)
+            self._account(part.size)
+
+    def _account(self, written: int) -> None:
+        self._unsubmitted += written
+        self._unwaited += written
+        if self._unsubmitted >= CHUNK:
+            self.recorder.submit_nothing()
+            self._unsubmitted = 0
+        if self._unwaited >= UNWAITED:
+            self.wait_idle()
+
+    def read(self, buffer: GpuBuffer, nbytes: int) -> np.ndarray:
+        """The buffer's first bytes, after everything queued before."""
+        out = np.empty(nbytes, np.uint8)
+        for start in range(0, nbytes, CHUNK):
+            size = min(CHUNK, nbytes - start)
+            staging = self._reserve_staging(size)
+            self.recorder.copy(buffer.handle, start, staging, size)
+            self.recorder.flush()
+            out[start : start + size] = self._take(staging, size)
+        return out
+
+    def wait_idle(self) -> None:
+        """Returns when the device has done everything submitted."""
+        staging = self._reserve_staging(16)
+        self.recorder.flush()
+        self.recorder.submit_nothing()
+        self._take(staging, 16)
+        self._unsubmitted = self._unwaited = 0
+
+    def _reserve_staging(self, nbytes: int) -> Any:
+        self.device.check_alive()
+        if self._staging is None or self._staging.size < nbytes:
+            size = max(1 << 16, 1 << math.ceil(math.log2(nbytes)))
+            usage = open_wgpu().BufferUsage
+            with self.device.errors(f"allocating {size} bytes for reading back"):
+                self._staging = self.device.handle.create_buffer(size=size, usage=usage.MAP_READ | usage.COPY_DST)
+        return self._staging
+
+    def _take(self, staging: Any, nbytes: int) -> np.ndarray:
+        with self.device.errors("reading back"):
+            promise = native.map_for_reading(staging, -(-nbytes // 4) * 4)
+            self._await(promise)
+            promise.sync_wait()
+            data = np.frombuffer(staging.read_mapped(0, -(-nbytes // 4) * 4, copy=False), np.uint8)[:nbytes].copy()
+            staging.unmap()
+        return data
+
+    def _await(self, promise: Any) -> None:
+        """A pending map never settles on a lost device, so the wait looks at the device from time to time."""
+        end = time.monotonic() + MAP_SECONDS
+        while not native.wait(promise, PROBE_SECONDS):
+            self.device.check_alive()
+            if time.monotonic() > end:
+                raise DeviceError(f"{self.device.info.name} did not finish its work within {MAP_SECONDS:.0f} s")
+
+    def close(self) -> None:
+        self._staging = None

@@ -1,0 +1,98 @@
+"""One opened adapter: its features and limits, its shader modules, and wgpu's errors as ours.
+
+A submit on a lost device aborts the whole process, so `check_alive` comes before every one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from wgpu_infer.backends.webgpu import native
+from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose, list_adapters, open_wgpu
+from wgpu_infer.errors import DeviceError, OutOfMemoryError
+
+log = logging.getLogger(__name__)
+
+WANTED_FEATURES = ("immediates", "subgroup", "subgroup-barrier", "shader-f16", "timestamp-query")
+
+
+def env_flag(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+class GpuDevice:
+    """An opened device.
+
+    Args:
+        adapter: part of an adapter's name; default the environment's WGPU_ADAPTER_NAME, else the best one.
+        subgroups: False never uses subgroups (as does WGPU_INFER_NO_SUBGROUPS=1); default where the device has them.
+        checked: True keeps wgpu's run-time checks in our shaders (as does WGPU_INFER_CHECKED=1).
+
+    Raises:
+        DeviceError: where there is no such adapter, or it cannot be opened or lacks what every shader needs.
+    """
+
+    def __init__(self, adapter: str | None = None, subgroups: bool | None = None, checked: bool | None = None):
+        self.info: AdapterInfo = choose(list_adapters(), adapter or os.environ.get("WGPU_ADAPTER_NAME"))
+        self.features = tuple(f for f in WANTED_FEATURES if f in self.info.features)
+        allowed = not env_flag("WGPU_INFER_NO_SUBGROUPS") if subgroups is None else subgroups
+        self.subgroups = allowed and "subgroup" in self.features
+        self.checked = env_flag("WGPU_INFER_CHECKED") if checked is None else checked
+        with self.errors("opening the device"):
+            self.handle: Any = self.info.handle.request_device_sync(required_features=list(self.features))
+        self.limits: dict[str, int] = dict(self.handle.limits)
+        self.lost: str | None = None
+
+    @property
+    def max_binding(self) -> int:
+        return min(self.limits["max-storage-buffer-binding-size"], self.limits["max-buffer-size"]) & ~15
+
+    def create_module(self, code: str, trusted: bool = True) -> Any:
+        """A shader module; `trusted` code goes without run-time checks unless the device is `checked`."""
+        if trusted and not self.checked:
+            try:
+                return native.create_trusted_module(self.handle, code)
+            except (AttributeError, TypeError, ImportError) as error:  # another wgpu-py than we know
+                log.warning("unchecked shader modules are not available (%s); using checked ones", error)
+                self.checked = True
+        return self.handle.create_shader_module(code=code)
+
+    def check_alive(self) -> None:
+        """DeviceError where the device is lost or closed."""
+        if self.lost is None:
+            with self.errors("using the device"):
+                self.handle.create_buffer(size=4, usage=open_wgpu().BufferUsage.COPY_DST)
+        if self.lost:
+            raise DeviceError(self.lost)
+
+    def close(self) -> None:
+        self.lost = self.lost or "the WebGPU device was closed"
+        self.handle = None
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Raises wgpu's errors as ours; `what` says what was being done."""
+        try:
+            yield
+        except (open_wgpu().GPUError, RuntimeError) as error:
+            if isinstance(error, DeviceError):
+                raise
+            typed = classify(str(error), f"{what} on {self.info.name}")
+            if "is lost" in str(error):
+                self.lost = str(typed)
+            raise typed from error
+
+
+def classify(message: str, what: str) -> DeviceError:
+    """wgpu's message as our error: memory that did not suffice arrives as a validation error, told apart by its text."""
+    lines = [line.strip() for line in message.splitlines()]
+    reason = " ".join(line for line in lines if line and line not in ("Validation Error", "Caused by:"))
+    if "not enough memory" in message.lower() or "out of memory" in message.lower():
+        return OutOfMemoryError(f"not enough device memory while {what}: {reason}")
+    if "is lost" in message:
+        return DeviceError(f"the WebGPU device was lost while {what}")
+    return DeviceError(f"WebGPU refused {what}: {reason}")

@@ -1,0 +1,45 @@
+"""The private interfaces of wgpu-py that we use, all in this file, each with its public substitute.
+
+Shader modules without run-time checks: by default wgpu adds a counter to every loop and clamps every index, which costs a
+GPU a multiple on tight loops. `wgpuDeviceCreateShaderModuleTrusted` leaves them out; wgpu-py does not wrap it. Our shaders
+stay in bounds by themselves, which the tests see with the checks on.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def create_trusted_module(device: Any, code: str) -> Any:
+    """A GPUShaderModule without bounds checks and loop limits. Raises wgpu's own errors for WGSL that is not valid."""
+    from wgpu.backends.wgpu_native import _api
+    from wgpu.backends.wgpu_native._ffi import ffi, lib
+
+    text = ffi.new("char[]", code.encode())
+    source = ffi.new("WGPUShaderSourceWGSL *")
+    source.chain.sType = lib.WGPUSType_ShaderSourceWGSL
+    source.code.data, source.code.length = text, len(text) - 1
+    descriptor = ffi.new("WGPUShaderModuleDescriptor *")
+    descriptor.nextInChain = ffi.cast("WGPUChainedStruct *", source)
+    handle = _api.libf.wgpuDeviceCreateShaderModuleTrusted(device._internal, descriptor, 0)
+    return _api.GPUShaderModule("", handle, device)
+
+
+def map_for_reading(buffer: Any, size: int) -> Any:
+    """Starts mapping a buffer whose copies are submitted already: without wgpu-py's extra empty submit, where possible."""
+    try:
+        return buffer.map_async("READ_NOSYNC", 0, size)
+    except (ValueError, KeyError, TypeError):
+        return buffer.map_async("READ", 0, size)
+
+
+def wait(promise: Any, seconds: float) -> bool:
+    """Waits for a promise at most so long; True when it is settled. The public wait has no end on a lost device."""
+    event = getattr(promise, "_thread_event", None)
+    if event is None:
+        promise.sync_wait()
+        return True
+    return bool(event.wait(seconds))

@@ -1,0 +1,129 @@
+"""Weights as the shaders read them: raw GGUF blocks rearranged into 16-byte codes and, for some formats, separate scales.
+
+Nothing is widened and nothing is lost: `unpack` gives back the file's bytes. A block's fields are cut in two by the table
+below: those of `codes`, whose bytes follow each other block after block and make whole vec4<u32>, and those of `scales`,
+padded to a power of two of bytes and packed into u32. Formats whose blocks are whole vec4<u32> already, and the dense
+ones, have codes only. Rows of dense formats are padded with zeros to a multiple of 32 columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wgpu_infer.formats import quants
+from wgpu_infer.ops.host import HostWeight
+
+BLOCK_COLS = 32  # columns per block of the shaders, whatever the format's own block is
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which fields of a block go where, and the bytes that a block's scales take."""
+
+    codes: tuple[str, ...]
+    scales: tuple[str, ...] = ()
+    scale_bytes: int = 0
+
+
+LAYOUTS: dict[str, Layout] = {
+    "F32": Layout(("x",)),
+    "F16": Layout(("x",)),
+    "BF16": Layout(("x",)),
+    "Q8_0": Layout(("qs",), ("d",), 2),
+    "Q4_0": Layout(("qs",), ("d",), 2),
+    "Q4_K": Layout(("d", "dmin", "scales", "qs")),
+    "Q5_K": Layout(("d", "dmin", "scales", "qh", "qs")),
+    "Q6_K": Layout(("ql", "qh", "scales"), ("d",), 2),
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """`codes` (a multiple of 4) and `scales` as uint32; scales are empty where the format keeps none apart."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+
+
+def is_dense(fmt: str) -> bool:
+    return quants.get_format(fmt).block_size == 1
+
+
+def padded_cols(fmt: str, cols: int) -> int:
+    return -(-cols // BLOCK_COLS) * BLOCK_COLS if is_dense(fmt) else cols
+
+
+def row_code_bytes(fmt: str, cols: int) -> int:
+    """Bytes of codes of one row."""
+    f = quants.get_format(fmt)
+    per_block = sum(f.dtype[name].itemsize for name in LAYOUTS[fmt].codes)
+    return padded_cols(fmt, cols) // f.block_size * per_block
+
+
+def row_scale_bytes(fmt: str, cols: int) -> int:
+    return cols // quants.get_format(fmt).block_size * LAYOUTS[fmt].scale_bytes
+
+
+def pack(host: HostWeight) -> Packed:
+    """The rows of `host` as the shaders read them; a view of its data where nothing moves."""
+    f = quants.get_format(host.format)
+    layout = LAYOUTS[host.format]
+    if is_dense(host.format):
+        return Packed(pad_rows(host).view(np.uint32), np.empty(0, np.uint32))
+    if not layout.scales:
+        return Packed(host.data.reshape(-1).view(np.uint32), np.empty(0, np.uint32))
+    blocks = host.data.reshape(-1, f.block_bytes)
+    codes = take_fields(blocks, f.dtype, layout.codes, 0)
+    scales = take_fields(blocks, f.dtype, layout.scales, layout.scale_bytes).reshape(-1)
+    scales = np.pad(scales, (0, -scales.size % 4))
+    return Packed(codes.reshape(-1).view(np.uint32), scales.view(np.uint32))
+
+
+def unpack(packed: Packed, fmt: str, rows: int, cols: int) -> HostWeight:
+    """The inverse of `pack`, to the last bit."""
+    f = quants.get_format(fmt)
+    layout = LAYOUTS[fmt]
+    codes = packed.codes.view(np.uint8)
+    if is_dense(fmt):
+        data = codes.reshape(rows, -1)[:, : cols * f.block_bytes]
+        return HostWeight(np.ascontiguousarray(data).reshape(-1), fmt, rows, cols)
+    count = rows * cols // f.block_size
+    blocks = np.zeros((count, f.block_bytes), np.uint8)
+    put_fields(blocks, f.dtype, layout.codes, codes.reshape(count, -1))
+    if layout.scales:
+        scales = packed.scales.view(np.uint8)[: count * layout.scale_bytes]
+        put_fields(blocks, f.dtype, layout.scales, scales.reshape(count, -1))
+    return HostWeight(blocks.reshape(-1), fmt, rows, cols)
+
+
+def pad_rows(host: HostWeight) -> np.ndarray:
+    """uint8 rows of whole blocks of 32 columns."""
+    size = quants.get_format(host.format).block_bytes
+    padded = padded_cols(host.format, host.cols)
+    rows = host.data.reshape(host.rows, host.cols * size)
+    if padded != host.cols:
+        rows = np.pad(rows, ((0, 0), (0, (padded - host.cols) * size)))
+    return rows.reshape(-1)
+
+
+def spans(dtype: np.dtype, names: tuple[str, ...]) -> list[slice]:
+    """The bytes of the named fields in a block."""
+    fields = dtype.fields or {}
+    return [slice(fields[name][1], fields[name][1] + fields[name][0].itemsize) for name in names]
+
+
+def take_fields(blocks: np.ndarray, dtype: np.dtype, names: tuple[str, ...], width: int) -> np.ndarray:
+    """(n, block bytes) -> the named fields' bytes side by side, zero padded to `width`."""
+    parts = [blocks[:, span] for span in spans(dtype, names)]
+    taken = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    return np.ascontiguousarray(np.pad(taken, ((0, 0), (0, max(0, width - taken.shape[1])))))
+
+
+def put_fields(blocks: np.ndarray, dtype: np.dtype, names: tuple[str, ...], values: np.ndarray) -> None:
+    start = 0
+    for span in spans(dtype, names):
+        width = span.stop - span.start
+        blocks[:, span] = values[:, start : start + width]
+        start += width

@@ -1,0 +1,62 @@
+"""Everything that belongs to one opened device, and the lock that serialises its use. Backend and `wi.Device` share it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
+from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
+from wgpu_infer.backends.webgpu.recorder import Recorder
+from wgpu_infer.errors import DeviceError, OutOfMemoryError
+from wgpu_infer.ops.contract import MAX_GROUPS, PARAMS_BYTES
+
+
+class Runtime:
+    """Holds `lock` around every use; the methods here expect it to be held."""
+
+    def __init__(self, device: GpuDevice):
+        self.lock = threading.RLock()
+        self.device = device
+        self.recorder = Recorder(device)
+        self.buffers = Buffers(device, self.recorder)
+        self.pipelines = Pipelines(device)
+
+    def create(self, nbytes: int, label: str = "") -> GpuBuffer:
+        """A zeroed buffer. Memory that was dropped is free only after the device has been waited for."""
+        self.pipelines.drop_dead()
+        try:
+            return self.buffers.create(nbytes, label)
+        except OutOfMemoryError:
+            if nbytes > self.device.max_binding:
+                raise
+            self.buffers.wait_idle()
+            return self.buffers.create(nbytes, label)
+
+    def dispatch(
+        self, pipeline: Any, accesses: Accesses, buffers: Sequence[GpuBuffer], immediates: bytes, groups: Sequence[int]
+    ) -> None:
+        """Queues one dispatch. immediates: at most PARAMS_BYTES bytes; groups: up to three numbers of workgroups."""
+        x, y, z = (*groups, 1, 1)[:3]
+        if max(x, y, z) > MAX_GROUPS:
+            raise DeviceError(f"{x} x {y} x {z} workgroups: at most {MAX_GROUPS} are allowed in each direction")
+        block = np.zeros(PARAMS_BYTES, np.uint8)
+        block[: len(immediates)] = np.frombuffer(immediates, np.uint8)
+        self.recorder.dispatch(pipeline, self.pipelines.bind(accesses, buffers), block, (x, y, z))
+
+    def close(self) -> None:
+        """Finishes what is queued, then lets everything go. Buffers are dropped, not destroyed: work may be in flight."""
+        with self.lock:
+            if self.device.handle is None:
+                return
+            try:
+                self.buffers.wait_idle()
+            except DeviceError:  # lost: there is nothing to wait for
+                self.recorder.drop()
+            self.buffers.close()
+            self.pipelines.close()
+            self.device.close()

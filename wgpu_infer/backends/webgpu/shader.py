@@ -1,0 +1,96 @@
+"""Finds the WGSL files and assembles them into modules by appending; there is no template language.
+
+A module is the op's file as it is (so naga's line numbers are the file's own), then the files its first comment imports
+(`// import: reduce, quant`), theirs in turn, then one `const NAME = VALUEu;` line per constant. Some import names stand for
+a choice: `quant` is the file of the weight's format, `kv` and `kv_store` those of the cache's type, `reduce` depends on
+whether the device has subgroups. Everything here is a pure function of names, testable without a GPU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from wgpu_infer.errors import UnsupportedError
+from wgpu_infer.ops.contract import Op
+
+IMPORT_LINE = re.compile(r"\A// import: ([\w, ]+)\n")
+
+
+@dataclass(frozen=True)
+class Module:
+    """What a module is made of; it is the key of the pipeline cache."""
+
+    name: str
+    imports: tuple[str, ...]
+    constants: tuple[tuple[str, int], ...]
+
+
+@cache
+def shader_root() -> Path:
+    """The checkout's shaders where the package lies in one (an installed copy may be stale), else the wheel's."""
+    package = Path(__file__).resolve().parents[2]
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "shaders").is_dir():
+        return checkout / "shaders"
+    return package / "shaders"
+
+
+def path_of(name: str, shared: bool = False) -> Path:
+    return shader_root() / "shared" / f"{name}.wgsl" if shared else shader_root() / f"{name}.wgsl"
+
+
+@cache
+def source_of(name: str, shared: bool = False) -> str:
+    """The file's text; UnsupportedError where there is no such file."""
+    path = path_of(name, shared)
+    if not path.is_file():
+        raise UnsupportedError(f"there is no shader shaders/{path.relative_to(shader_root()).as_posix()}")
+    return path.read_text(encoding="utf-8")
+
+
+def imports_of(source: str) -> tuple[str, ...]:
+    """The names in the file's first comment, in order."""
+    found = IMPORT_LINE.match(source)
+    return tuple(name.strip() for name in found[1].split(",")) if found else ()
+
+
+def file_of(name: str, fmt: str | None, subgroups: bool) -> str:
+    """The shared file that an import name stands for. `fmt` is the weight's format or the cache's type."""
+    if name == "reduce":
+        return "reduce_subgroup" if subgroups else "reduce"
+    if name in ("quant", "kv", "kv_store"):
+        return f"{name}_{(fmt or 'none').lower()}"
+    return name
+
+
+def module_of(op: Op, fmt: str | None, subgroups: bool, constants: Mapping[str, int]) -> Module:
+    """The op's module for a format and a device. UnsupportedError where a file is missing."""
+    files: list[str] = []
+    queue = list(imports_of(source_of(op.name)))
+    while queue:
+        name = file_of(queue.pop(0), fmt, subgroups)
+        if name not in files:
+            files.append(name)
+            queue += imports_of(source_of(name, shared=True))
+    return Module(op.name, tuple(files), tuple(constants.items()))
+
+
+def assemble(module: Module) -> str:
+    """The module's WGSL."""
+    parts = [source_of(module.name), *(source_of(name, shared=True) for name in module.imports)]
+    return "\n".join(parts + [f"const {name} = {value}u;" for name, value in module.constants]) + "\n"
+
+
+def missing_file(op: Op, fmt: str | None) -> str | None:
+    """Which file the op lacks (for a format), or None."""
+    try:
+        if fmt is None and {"quant", "kv", "kv_store"} & set(imports_of(source_of(op.name))):
+            return None
+        module_of(op, fmt, False, {})
+    except UnsupportedError as error:
+        return str(error)
+    return None

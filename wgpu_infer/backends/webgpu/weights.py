@@ -1,0 +1,49 @@
+"""Uploading a weight: packed a few rows at a time, in as many pieces as the device's binding limit asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.pack import pack, row_code_bytes, row_scale_bytes
+from wgpu_infer.backends.webgpu.runtime import Runtime
+from wgpu_infer.errors import OutOfMemoryError
+from wgpu_infer.ops.host import HostWeight
+
+UPLOAD_BYTES = 16 << 20  # of codes packed at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Rows row0 .. row0 + rows of a weight. `scales` is `codes` again where the format keeps none apart."""
+
+    codes: GpuBuffer
+    scales: GpuBuffer
+    row0: int
+    rows: int
+
+
+def upload(runtime: Runtime, host: HostWeight, max_binding: int, label: str) -> tuple[Piece, ...]:
+    """The weight's pieces, each at most `max_binding` bytes of codes."""
+    row_bytes = row_code_bytes(host.format, host.cols)
+    if row_bytes > max_binding:
+        raise OutOfMemoryError(
+            f"{label or 'a weight'}: one row takes {row_bytes} bytes, more than can be bound at once"
+        )
+    step = max_binding // row_bytes
+    return tuple(
+        upload_piece(runtime, host, row0, min(step, host.rows - row0), label) for row0 in range(0, host.rows, step)
+    )
+
+
+def upload_piece(runtime: Runtime, host: HostWeight, row0: int, rows: int, label: str) -> Piece:
+    code_bytes, scale_bytes = row_code_bytes(host.format, host.cols), row_scale_bytes(host.format, host.cols)
+    codes = runtime.create(rows * code_bytes, label)
+    scales = runtime.create(rows * scale_bytes, label) if scale_bytes else codes
+    step = max(2, UPLOAD_BYTES // code_bytes // 2 * 2)  # even, so that a chunk's scales begin with a whole word
+    for start in range(0, rows, step):
+        part = pack(host.slice_rows(row0 + start, row0 + min(start + step, rows)))
+        runtime.buffers.write(codes, part.codes, start * code_bytes)
+        if scale_bytes:
+            runtime.buffers.write(scales, part.scales, start * scale_bytes)
+    return Piece(codes, scales, row0, rows)
