@@ -2,7 +2,8 @@
 
     python tools/llama_cpp_oracle.py logits MODEL IDS.json OUT.npz [--kv f32]
     python tools/llama_cpp_oracle.py perplexity MODEL TEXT [--kv f16]
-    python tools/llama_cpp_oracle.py golden [NAME...]
+    python tools/llama_cpp_oracle.py golden ../shared/models/stories260K-*.gguf
+    python tools/llama_cpp_oracle.py golden wgpu_infer/data/stories.gguf --as Q8_0 --as Q6_K
 
 Needs llama-cpp-python (the extra `peer`) and uses its low-level binding: CPU, one thread, no flash attention, weights
 as they lie in the file. Note that llama.cpp multiplies quantised weights with activations rounded to int8 (F16 ones
@@ -14,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ import click
 import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, when run as a script
 
 CHUNK = 256  # tokens of a perplexity chunk; its second half is scored
 KV_TYPES = {"f32": llama_cpp.GGML_TYPE_F32, "f16": llama_cpp.GGML_TYPE_F16}
@@ -175,6 +179,20 @@ def perplexity_command(model: Path, text: Path, kv: str) -> None:
     """Print the perplexity of MODEL on TEXT."""
     with Oracle(model, CHUNK, kv) as oracle:
         click.echo(f"{perplexity(oracle, text.read_text()):.4f}")
+
+
+@main.command("golden")
+@click.argument("models", nargs=-1, required=True, type=_MODEL)
+@click.option("--as", "formats", multiple=True, help="First derive the model in this format; may be repeated.")
+def golden_command(models: tuple[Path, ...], formats: tuple[str, ...]) -> None:
+    """Write tests/golden/llama_cpp_<model>.npz, or llama_cpp_<model>-<format>.npz, for each of MODELS."""
+    from tools.golden_logits import write_derived_golden, write_golden
+
+    for model in models:
+        if not formats:
+            click.echo(write_golden(model, model.stem))
+        for name in formats:
+            click.echo(write_derived_golden(model, name))
 
 
 if __name__ == "__main__":
