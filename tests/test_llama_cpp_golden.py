@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tools.golden_logits import FOLDER, IDS, hash_weights, read_golden
 
@@ -67,6 +71,41 @@ def test_perplexity_is_that_of_llama_cpp_s_tool(format, shared):
     text = shared("text", "tinystories_sample.txt").read_text()
     with Oracle(shared("models", f"stories260K-{format}.gguf"), CHUNK, kv="f16") as oracle:
         assert perplexity(oracle, text) == pytest.approx(PERPLEXITY[format], rel=5e-3)
+
+
+def test_golden_file_of_a_derived_model(tmp_path, monkeypatch):
+    """As for the embedded model: derived in a format, fewer positions where the vocabulary is large."""
+    pytest.importorskip("llama_cpp")
+    pytest.importorskip("gguf")
+    from tools import golden_logits
+    from tools.made_shapes import SHAPES
+    from tools.make_model import make_model
+    from tools.quantize_gguf import quantize_gguf
+
+    monkeypatch.setattr(golden_logits, "FOLDER", tmp_path)
+    model = tmp_path / "model.gguf"
+    make_model(replace(SHAPES["tiny-qwen2"], layers=1, vocab=2048), "F16", model)
+    golden_logits.write_derived_golden(model, "Q4_K")
+    golden = read_golden("model-Q4_K")
+    assert golden.positions.tolist() == [1, 3, 15, 31, 47, 62, 64, 95] and golden.logits.shape == (8, 2048)
+    assert golden_logits.golden_path("model-Q4_K").stat().st_size < 1.1 * golden_logits.MAX_BYTES
+    quantize_gguf(model, tmp_path / "again.gguf", "Q4_K")
+    assert hash_weights(tmp_path / "again.gguf") == golden.weights != hash_weights(model)
+
+
+def test_commands(shared, tmp_path):
+    pytest.importorskip("llama_cpp")
+    from tools.llama_cpp_oracle import main
+
+    golden = read_golden("stories260K-Q4_0")
+    model, ids, out = shared("models", "stories260K-Q4_0.gguf"), tmp_path / "ids.json", tmp_path / "out.npz"
+    ids.write_text(json.dumps(golden.ids.tolist()))
+    assert CliRunner().invoke(main, ["logits", str(model), str(ids), str(out)]).exit_code == 0
+    with np.load(out) as file:
+        assert _nmse(file["logits"][golden.positions], golden.logits) < 1e-5
+    text = shared("text", "tinystories_sample.txt")
+    result = CliRunner().invoke(main, ["perplexity", str(model), str(text), "--kv", "f16"])
+    assert float(result.output) == pytest.approx(PERPLEXITY["Q4_0"], rel=5e-3)
 
 
 def test_oracle_refuses_ids_that_do_not_exist(shared):
