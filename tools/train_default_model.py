@@ -39,7 +39,8 @@ class Schedule:
     def factor(self, step: int, elapsed: float) -> float:
         if self.total is None and elapsed >= DECAY_FROM * self.minutes * 60:
             self.total = round(step / DECAY_FROM)
-        warm = min(1.0, (step + 1) / WARM_UP)
+        warm_up = WARM_UP if self.total is None else min(WARM_UP, max(1, self.total // 10))
+        warm = min(1.0, (step + 1) / warm_up)
         if self.total is None:
             return warm
         return min(warm, max(0.0, (self.total - step) / (self.total * (1 - DECAY_FROM))))
