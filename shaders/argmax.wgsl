@@ -1,5 +1,5 @@
-// out = the position of the row's largest value, the smallest where several are equal, a NaN counting as the largest (as
-// in numpy); one workgroup a row. Values are compared as integers in their order, so no driver can lose a NaN.
+// out = the position of the row's largest value, the smallest where several are equal, a NaN counting as the largest
+// (as in numpy); one workgroup a row. Values are compared as integers in their order, so no driver can lose a NaN.
 
 struct Params { rows: u32, cols: u32 }
 var<immediate> params: Params;

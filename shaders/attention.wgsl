@@ -1,7 +1,8 @@
 // import: kv, reduce
 // Causal attention with an online softmax, one workgroup a (token, head), one page of 64 keys at a time: invocation i
-// scores the page's key i; then the invocations share out the output, each summing four values of V over every parts-th
-// key. head_dim is a multiple of 4, at most 256. Loop trips per invocation for 32k keys at head_dim 128: 33 k.
+// scores the page's key i; then the invocations share out the output, each summing four values of V over every
+// parts-th key. head_dim is a multiple of 4, at most 256. Loop trips per invocation for 32k keys at head_dim 128: 33
+// k.
 
 struct Params {
     tokens: u32, heads: u32, kv_heads: u32, head_dim: u32, table_width: u32, window: u32, scale: f32, softcap: f32,

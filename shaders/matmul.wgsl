@@ -1,7 +1,7 @@
 // import: quant
-// out = x·Wᵀ for many tokens: a workgroup of 64 computes TILE_ROWS rows × TILE_TOKENS tokens, 32 columns at a time. Each
-// invocation unpacks one row's block into workgroup memory and accumulates 8 rows × THREAD_TOKENS tokens in registers. Each
-// output adds its columns one by one in order, whatever the tile.
+// out = x·Wᵀ for many tokens: a workgroup of 64 computes TILE_ROWS rows × TILE_TOKENS tokens, 32 columns at a time.
+// Each invocation unpacks one row's block into workgroup memory and accumulates 8 rows × THREAD_TOKENS tokens in
+// registers. Each output adds its columns one by one in order, whatever the tile.
 
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;

@@ -1,6 +1,7 @@
-// import: quant, reduce
-// out = x·Wᵀ for few tokens: a workgroup computes four rows for up to TOKENS tokens, its invocations striding over the
-// rows' blocks of 32 columns. A token's sum takes the same steps in the same order whatever TOKENS and its neighbours are.
+// import: quant, reduce, dot32
+// out = x·Wᵀ for few tokens: a workgroup computes four rows for up to TOKENS tokens, its invocations striding over
+// the rows' blocks of 32 columns. A token's sum takes the same steps in the same order whatever TOKENS and its
+// neighbours are.
 
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
@@ -22,11 +23,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let token0 = group.z * TOKENS;
     var sums = array<vec4<f32>, TOKENS>();
     for (var b = lane.index; b < blocks; b += WG) {
+        let w0 = block_values(at.x + b); // unpacked once for all tokens
+        let w1 = block_values(at.y + b);
+        let w2 = block_values(at.z + b);
+        let w3 = block_values(at.w + b);
         for (var t = 0u; t < TOKENS; t++) {
             let v = x_block(min(token0 + t, params.tokens - 1u), b);
-            sums[t] += vec4<f32>(
-                block_dot(at.x + b, v), block_dot(at.y + b, v), block_dot(at.z + b, v), block_dot(at.w + b, v),
-            );
+            sums[t] += vec4<f32>(dot32(w0, v), dot32(w1, v), dot32(w2, v), dot32(w3, v));
         }
     }
     for (var t = 0u; t < TOKENS; t++) {

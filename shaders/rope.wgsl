@@ -1,5 +1,5 @@
-// Rotates each pair of x in place by the angle of its token's position, one invocation a pair. Pairs are (2i, 2i + 1) when
-// interleaved, else (i, i + half); elements beyond 2·half stay.
+// Rotates each pair of x in place by the angle of its token's position, one invocation a pair. Pairs are (2i, 2i + 1)
+// when interleaved, else (i, i + half); elements beyond 2·half stay.
 
 struct Params { tokens: u32, heads: u32, head_dim: u32, rot: u32, interleaved: u32, positions: u32, half: u32 }
 var<immediate> params: Params;

@@ -1,5 +1,5 @@
-// f32 -> f16 bits, rounding half to even, as numpy does. In integers, because pack2x16float may round either way and is
-// undefined where the result overflows.
+// f32 -> f16 bits, rounding half to even, as numpy does. In integers, because pack2x16float may round either way and
+// is undefined where the result overflows.
 
 fn half_bits(value: f32) -> u32 {
     let bits = bitcast<u32>(value);

@@ -1,7 +1,7 @@
 // import: half
-// Writing q8_0 pages: 9 words per 32 values, 8 of int8 codes and the f16 scale d = max|x| / 127. A unit is one block of K
-// (even) or V (odd). The divisions are made exact (Markstein: one correction by fma), so that every adapter stores the
-// same bits as numpy: WGSL allows a plain division to be off by 2.5 units in the last place.
+// Writing q8_0 pages: 9 words per 32 values, 8 of int8 codes and the f16 scale d = max|x| / 127. A unit is one block
+// of K (even) or V (odd). The divisions are made exact (Markstein: one correction by fma), so that every adapter
+// stores the same bits as numpy: WGSL allows a plain division to be off by 2.5 units in the last place.
 
 fn store_units() -> u32 { return params.head_dim >> 4u; }
 

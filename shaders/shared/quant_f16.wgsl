@@ -1,6 +1,5 @@
-// import: dot32
-// F16 weights. codes: 4 × vec4<u32> per block of 32 values, two halves a word; rows are padded with zeros to whole blocks.
-// No scales.
+// F16 weights. codes: 4 × vec4<u32> per block of 32 values, two halves a word; rows are padded with zeros to whole
+// blocks. No scales.
 
 fn four_values(low: u32, high: u32) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(low), unpack2x16float(high));
@@ -16,8 +15,4 @@ fn block_values(block: u32) -> array<vec4<f32>, 8> {
         four_values(a.x, a.y), four_values(a.z, a.w), four_values(b.x, b.y), four_values(b.z, b.w),
         four_values(c.x, c.y), four_values(c.z, c.w), four_values(d.x, d.y), four_values(d.z, d.w),
     );
-}
-
-fn block_dot(block: u32, x: array<vec4<f32>, 8>) -> f32 {
-    return dot32(block_values(block), x);
 }

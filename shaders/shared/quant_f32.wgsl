@@ -1,6 +1,5 @@
-// import: dot32
-// F32 weights. codes: 8 × vec4<u32> per block of 32 values, the floats' bits; rows are padded with zeros to whole blocks.
-// No scales.
+// F32 weights. codes: 8 × vec4<u32> per block of 32 values, the floats' bits; rows are padded with zeros to whole
+// blocks. No scales.
 
 fn block_values(block: u32) -> array<vec4<f32>, 8> {
     let at = block * 8u;
@@ -10,8 +9,4 @@ fn block_values(block: u32) -> array<vec4<f32>, 8> {
         bitcast<vec4<f32>>(w_codes[at + 4u]), bitcast<vec4<f32>>(w_codes[at + 5u]),
         bitcast<vec4<f32>>(w_codes[at + 6u]), bitcast<vec4<f32>>(w_codes[at + 7u]),
     );
-}
-
-fn block_dot(block: u32, x: array<vec4<f32>, 8>) -> f32 {
-    return dot32(block_values(block), x);
 }

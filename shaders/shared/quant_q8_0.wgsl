@@ -1,5 +1,6 @@
-// import: dot32
-// Q8_0: value = d · code. codes: 2 × vec4<u32> per block of 32 values, an int8 a byte. scales: f16 d, two blocks a word.
+// import: codes32
+// Q8_0: value = d · code. codes: 2 × vec4<u32> per block of 32 values, an int8 a byte. scales: f16 d, two blocks a
+// word.
 
 fn block_scale(block: u32) -> f32 {
     return unpack2x16float(w_scales[block >> 1u])[block & 1u];
@@ -20,8 +21,4 @@ fn block_codes(block: u32) -> array<vec4<f32>, 8> {
 
 fn block_values(block: u32) -> array<vec4<f32>, 8> {
     return scale32(block_codes(block), block_scale(block));
-}
-
-fn block_dot(block: u32, x: array<vec4<f32>, 8>) -> f32 {
-    return block_scale(block) * dot32(block_codes(block), x);
 }

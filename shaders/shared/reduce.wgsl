@@ -1,5 +1,5 @@
-// Sums and maxima over a workgroup by a tree in workgroup memory, for adapters without subgroups. WG is a power of two.
-// Every invocation must call these (they hold barriers), and every one gets the result.
+// Sums and maxima over a workgroup by a tree in workgroup memory, for adapters without subgroups. WG is a power of
+// two. Every invocation must call these (they hold barriers), and every one gets the result.
 
 struct Lane { @builtin(local_invocation_index) index: u32 }
 

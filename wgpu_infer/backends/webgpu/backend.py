@@ -1,8 +1,8 @@
 """The WebGPU backend: runs ops as compute shaders on any GPU that wgpu reaches.
 
-`run` appends to one compute pass, which is submitted when something is read or written or enough has gathered. Weights stay
-quantised; one that is larger than a binding may be is held in pieces by rows, each a dispatch of its own. Calls from several
-threads are serialised. Only `read` (and very large writes) wait for the device.
+`run` appends to one compute pass, which is submitted when something is read or written or enough has gathered.
+Weights stay quantised; one that is larger than a binding may be is held in pieces by rows, each a dispatch of its
+own. Calls from several threads are serialised. Only `read` (and very large writes) wait for the device.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class WebGPUBackend(Backend):
     ):
         self.device = GpuDevice(adapter, subgroups, checked)
         self.runtime = Runtime(self.device)
+        self.is_software = self.device.info.kind == "software"
         self.lock = self.runtime.lock
         self.max_binding = min(max_binding or self.device.max_binding, self.device.max_binding)
         selftest.run(self.runtime)

@@ -88,7 +88,7 @@ class GpuDevice:
 
 
 def classify(message: str, what: str) -> DeviceError:
-    """wgpu's message as our error: memory that did not suffice arrives as a validation error, told apart by its text."""
+    """wgpu's message as our error. Too little memory arrives as a validation error and is told apart by its text."""
     lines = [line.strip() for line in message.splitlines()]
     reason = " ".join(line for line in lines if line and line not in ("Validation Error", "Caused by:"))
     if "not enough memory" in message.lower() or "out of memory" in message.lower():

@@ -1,8 +1,8 @@
 """The private interfaces of wgpu-py that we use, all in this file, each with its public substitute.
 
-Shader modules without run-time checks: by default wgpu adds a counter to every loop and clamps every index, which costs a
-GPU a multiple on tight loops. `wgpuDeviceCreateShaderModuleTrusted` leaves them out; wgpu-py does not wrap it. Our shaders
-stay in bounds by themselves, which the tests see with the checks on.
+Shader modules without run-time checks: by default wgpu adds a counter to every loop and clamps every index, which costs
+a GPU a multiple on tight loops. `wgpuDeviceCreateShaderModuleTrusted` leaves them out; wgpu-py does not wrap it. Our
+shaders stay in bounds by themselves; the tests run them with and without the checks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def create_trusted_module(device: Any, code: str) -> Any:
 
 
 def map_for_reading(buffer: Any, size: int) -> Any:
-    """Starts mapping a buffer whose copies are submitted already: without wgpu-py's extra empty submit, where possible."""
+    """Starts mapping a buffer whose copies are submitted, without wgpu-py's extra empty submit where possible."""
     try:
         return buffer.map_async("READ_NOSYNC", 0, size)
     except (ValueError, KeyError, TypeError):

@@ -1,14 +1,15 @@
-"""Weights as the shaders read them: raw GGUF blocks rearranged into 16-byte codes and, for some formats, separate scales.
+"""Weights as the shaders read them: GGUF blocks rearranged into 16-byte codes and, for some formats, separate scales.
 
-Nothing is widened and nothing is lost: `unpack` gives back the file's bytes. A block's fields are cut in two by the table
-below: those of `codes`, whose bytes follow each other block after block and make whole vec4<u32>, and those of `scales`,
-padded to a power of two of bytes and packed into u32. Formats whose blocks are whole vec4<u32> already, and the dense
-ones, have codes only. Rows of dense formats are padded with zeros to a multiple of 32 columns.
+Nothing is widened and nothing is lost: `unpack` gives back the file's bytes. A block's fields are cut in two by the
+table below: those of `codes`, whose bytes follow each other block after block and make whole vec4<u32>, and those of
+`scales`, padded to a power of two of bytes and packed into u32. Formats whose blocks are whole vec4<u32> already, and
+the dense ones, have codes only. Rows of dense formats are padded with zeros to a multiple of 32 columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,10 @@ LAYOUTS: dict[str, Layout] = {
     "BF16": Layout(("x",)),
     "Q8_0": Layout(("qs",), ("d",), 2),
     "Q4_0": Layout(("qs",), ("d",), 2),
+    "Q4_1": Layout(("qs",), ("d", "m"), 4),
+    "Q5_0": Layout(("qs",), ("qh", "d"), 8),
+    "Q5_1": Layout(("qs",), ("qh", "d", "m"), 8),
+    "IQ4_NL": Layout(("qs",), ("d",), 2),
     "Q4_K": Layout(("d", "dmin", "scales", "qs")),
     "Q5_K": Layout(("d", "dmin", "scales", "qh", "qs")),
     "Q6_K": Layout(("ql", "qh", "scales"), ("d",), 2),
@@ -110,7 +115,7 @@ def pad_rows(host: HostWeight) -> np.ndarray:
 
 def spans(dtype: np.dtype, names: tuple[str, ...]) -> list[slice]:
     """The bytes of the named fields in a block."""
-    fields = dtype.fields or {}
+    fields: Any = dtype.fields
     return [slice(fields[name][1], fields[name][1] + fields[name][0].itemsize) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""Compute pipelines and bind groups, made once. Layouts depend only on the bindings' accesses, so pipelines share them."""
+"""Compute pipelines and bind groups, made once. Layouts depend on the bindings' accesses only and are shared."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Queues dispatches in one compute pass and submits them together.
 
-wgpu puts the memory barriers between dispatches, so what is recorded runs in order. A write lands before the next submit,
-not between dispatches; whoever writes flushes first.
+wgpu puts the memory barriers between dispatches, so what is recorded runs in order. A write lands before the next
+submit, not between dispatches; whoever writes flushes first.
 """
 
 from __future__ import annotations

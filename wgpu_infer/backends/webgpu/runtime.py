@@ -1,4 +1,4 @@
-"""Everything that belongs to one opened device, and the lock that serialises its use. Backend and `wi.Device` share it."""
+"""Everything that belongs to one opened device, and the lock that serialises its use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Runtime:
         self.recorder.dispatch(pipeline, self.pipelines.bind(accesses, buffers), block, (x, y, z))
 
     def close(self) -> None:
-        """Finishes what is queued, then lets everything go. Buffers are dropped, not destroyed: work may be in flight."""
+        """Finishes what is queued, then lets go. Buffers are dropped, not destroyed: work may be in flight."""
         with self.lock:
             if self.device.handle is None:
                 return

@@ -1,7 +1,7 @@
 """A tiny kernel with a known result, run when a device is opened: immediates, workgroup memory, a loop, f16 values.
 
-It decides whether unchecked shader modules (a private interface of wgpu-py) can be trusted here; where they fail, the checked
-ones of the public interface are used. A device that fails with those too is not used at all.
+It decides whether unchecked shader modules (a private interface of wgpu-py) can be trusted here; where they fail, the
+checked ones of the public interface are used. A device that fails with those too is not used at all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Finds the WGSL files and assembles them into modules by appending; there is no template language.
 
-A module is the op's file as it is (so naga's line numbers are the file's own), then the files its first comment imports
-(`// import: reduce, quant`), theirs in turn, then one `const NAME = VALUEu;` line per constant. Some import names stand for
-a choice: `quant` is the file of the weight's format, `kv` and `kv_store` those of the cache's type, `reduce` depends on
-whether the device has subgroups. Everything here is a pure function of names, testable without a GPU.
+A module is the op's file as it is (so naga's line numbers are the file's own), then the files its first comment
+imports (`// import: reduce, quant`), theirs in turn, then one `const NAME = VALUEu;` line per constant. Some import
+names stand for a choice: `quant` is the file of the weight's format, `kv` and `kv_store` those of the cache's type,
+`reduce` depends on whether the device has subgroups. Everything here is a pure function of names, testable without a
+GPU.
 """
 
 from __future__ import annotations
