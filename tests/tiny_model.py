@@ -13,7 +13,7 @@ DROP = object()  # as a value: leave the entry out
 
 METADATA: dict[str, Any] = {
     "general.architecture": "llama",
-    "llama.context_length": 64,
+    "llama.context_length": 256,
     "llama.embedding_length": DIM,
     "llama.block_count": LAYERS,
     "llama.feed_forward_length": HIDDEN,

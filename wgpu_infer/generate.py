@@ -85,7 +85,10 @@ def report(result: Generation, device: str, as_json: bool, verbose: bool) -> Non
     if verbose:
         click.echo(f"device: {device}\nseed: {result.seed}  finish: {result.finish_reason}", err=True)
         click.echo(rate("prompt", t.prompt_tokens, t.prefill_s), err=True)
-        click.echo(rate("generated", t.decode_tokens, t.decode_s) + f"  first token {t.first_token_s:.3f} s", err=True)
+        click.echo(
+            rate("generated", max(0, t.decode_tokens - 1), t.decode_s) + f"  first token {t.first_token_s:.3f} s",
+            err=True,
+        )
 
 
 def rate(label: str, tokens: int, seconds: float) -> str:

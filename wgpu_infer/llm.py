@@ -22,6 +22,7 @@ from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.transformer import Transformer
 from wgpu_infer.models.verify import PREFILL, VerifyReport, verify
 from wgpu_infer.models.weights import load_weights, products
+from wgpu_infer.ops.host import check_kv
 from wgpu_infer.sampling.params import SamplingParams
 from wgpu_infer.scheduler import HybridScheduler
 from wgpu_infer.tokenizer.tokenizer import Tokenizer
@@ -76,6 +77,7 @@ class LLM:
         self.gguf = GGUF.open(self.path)
         try:
             self.config = ModelConfig.from_gguf(self.gguf)
+            check_kv(kv, self.config.head_dim)
             self.tokenizer = Tokenizer.from_gguf(self.gguf)
             self.context = context or min(self.config.context, DEFAULT_CONTEXT)
             self._worker = EngineWorker(lambda: self._make_engine(device, threads, kv, progress, check_tensors))
@@ -160,6 +162,7 @@ class LLM:
     ) -> Engine:
         backend = self._open(device, threads) if isinstance(device, str) else device
         try:
+            self.gguf.check_unchanged()
             report = progress or (lambda _done, _total: None)
             weights = load_weights(self.gguf, self.config, backend, report, check_tensors)
             model = Transformer(backend, self.config, weights, self.context, PREFILL_TOKENS, MAX_SEQUENCES)

@@ -11,14 +11,12 @@ import numpy as np
 from wgpu_infer.backends.base import KV, Backend
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.ops.contract import PAGE_SLOTS, ceil_div
-from wgpu_infer.ops.host import check_kv
 
 
 class KVCache:
     """`pages` pages of 64 tokens for every layer, `slots` rows of the block table."""
 
     def __init__(self, backend: Backend, config: ModelConfig, context: int, slots: int, pages: int, dtype: str):
-        check_kv(dtype, config.head_dim)
         self.backend = backend
         self.table = np.zeros((slots, ceil_div(context, PAGE_SLOTS)), np.uint32)
         self.table_handle = backend.empty(self.table.shape, np.uint32, "block_table")

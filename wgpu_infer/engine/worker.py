@@ -30,7 +30,11 @@ class EngineWorker:
         self.engine: Engine | None = None
         self.thread = threading.Thread(target=self._main, name="wgpu_infer-engine", daemon=True)
         self.thread.start()
-        self.call(lambda: self._make(make))
+        try:
+            self.call(lambda: self._make(make))
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, function: Callable[[], T]) -> T:
         """Runs a function on the engine's thread between two steps and returns what it returns (or raises)."""

@@ -1,0 +1,162 @@
+"""The commands as a new user meets them: what they print, one line for a mistake, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from tiny_model import write_tiny
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_tiny(tmp_path_factory.mktemp("cli") / "tiny.gguf"))
+
+
+def run(*arguments, module="wgpu_infer.generate", stdin=b"", env=None, **options):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    environment = {**os.environ, **(env or {})}
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, env=environment, timeout=120, **options)
+
+
+def generate(model, *arguments, **options):
+    return run(*arguments, "--model", model, "--device", "reference", **options)
+
+
+def assert_mistake(done, *named):
+    error = done.stderr.decode()
+    assert done.returncode == 2, error
+    assert "Traceback" not in error
+    assert all(name in error for name in named), error
+    return error
+
+
+def test_it_prints_prompt_and_text(model):
+    done = generate(model, "abc", "--max-tokens", 5, "--seed", 1, "--ignore-eos")
+    assert done.returncode == 0 and done.stdout.decode().startswith("abc")
+    assert done.stderr == b""
+
+
+def test_json_is_one_object(model):
+    done = generate(model, "abc", "--max-tokens", 5, "--seed", 1, "--ignore-eos", "--json")
+    found = json.loads(done.stdout)
+    assert set(found) == {"text", "token_ids", "finish_reason", "seed", "timings", "device"}
+    assert len(found["token_ids"]) == 5 and found["seed"] == 1 and found["device"] == "reference"
+
+
+def test_standard_input_and_verbose(model):
+    done = generate(model, "-", "--max-tokens", 3, "--verbose", stdin=b"abc")
+    assert done.stdout.decode().startswith("abc")
+    assert all(word in done.stderr.decode() for word in ("device:", "seed:", "tok/s"))
+
+
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        (["--max-tokens", "-1"], ["max_tokens", "-1"]),
+        (["--temperature", "-3"], ["temperature"]),
+        (["--top-p", "0"], ["top_p"]),
+        (["--context", "0"], ["context"]),
+        (["--seed", "-1"], ["seed"]),
+        (["--stop", ""], ["stop"]),
+        (["--logit-bias", "x"], ["--logit-bias"]),
+        (["--device", "tpu"], ["tpu", "webgpu"]),
+        (["--kv", "f64"], ["f64", "q8_0"]),
+        (["--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_mistakes_in_options(model, options, named):
+    assert_mistake(run("abc", "--model", model, *options), *named)
+
+
+def test_mistakes_in_the_model(tmp_path, model):
+    def fails(path, *named):
+        error = assert_mistake(run("abc", "--model", path, "--device", "reference"), *named)
+        assert len(error.strip().splitlines()) == 1, error
+
+    fails(tmp_path / "nothing.gguf", "nothing.gguf")
+    fails(tmp_path, str(tmp_path))
+    (tmp_path / "text.gguf").write_text("Once upon a time there was a text file.\n")
+    fails(tmp_path / "text.gguf", "text.gguf", "GGUF")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 123\n"
+    (tmp_path / "pointer.gguf").write_text(pointer)
+    fails(tmp_path / "pointer.gguf", "LFS")
+    (tmp_path / "empty.gguf").touch()
+    fails(tmp_path / "empty.gguf", "empty")
+
+
+def test_a_prompt_longer_than_the_context(model):
+    error = assert_mistake(generate(model, "abc " * 40, "--context", 16), "context", "16")
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.webgpu
+def test_webgpu_without_an_adapter(model):
+    env = {"VK_ICD_FILENAMES": "/nonexistent", "VK_DRIVER_FILES": "/nonexistent"}
+    error = assert_mistake(run("abc", "--model", model, "--device", "webgpu", env=env), "--device cpu")
+    assert len(error.strip().splitlines()) == 1
+    done = run("abc", "--model", model, "--max-tokens", 2, "--json", env=env)
+    assert json.loads(done.stdout)["device"].startswith("cpu")
+
+
+def test_binary_input(model):
+    assert_mistake(generate(model, "-", stdin=b"\xff\xfe\x00bad"), "UTF-8")
+
+
+def test_a_closed_pipe_is_no_error(model):
+    command = f"{sys.executable} -m wgpu_infer.generate abc --model {model} --device reference --ignore-eos | head -c 2"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, cwd=ROOT, timeout=120)
+    assert b"Traceback" not in done.stderr and done.stdout == b"ab"
+    assert done.returncode == 0
+
+
+def test_ctrl_c_ends_with_130(model):
+    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "reference"]
+    command += ["--context", "4000", "--ignore-eos"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout.read(4)  # it is generating
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _out, error = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"Traceback" not in error
+
+
+def test_inspect(model):
+    done = run("inspect", model, module="wgpu_infer")
+    assert done.returncode == 0
+    assert all(
+        word in done.stdout.decode() for word in ("llama.embedding_length", "blk.1.ffn_down.weight", "runs: yes")
+    )
+    found = json.loads(run("inspect", model, "--json", module="wgpu_infer").stdout)
+    assert found["tensors"][0]["shape"] == [24, 32]
+    assert_mistake(run("inspect", "nothing.gguf", module="wgpu_infer"), "nothing.gguf")
+
+
+def test_tokenize(model):
+    done = run("tokenize", "abc", "--model", model, "--ids", "--no-bos", module="wgpu_infer")
+    ids = json.loads(done.stdout)
+    back = run("tokenize", json.dumps(ids), "--model", model, "--decode", module="wgpu_infer")
+    assert back.stdout.decode().strip() == "abc"
+    assert_mistake(run("tokenize", "1 x", "--model", model, "--decode", module="wgpu_infer"), "--decode")
+    assert_mistake(run("tokenize", "9999", "--model", model, "--decode", module="wgpu_infer"), "9999")
+
+
+def test_verify(model):
+    done = run("verify", "--model", model, "--device", "cpu", "--steps", 2, module="wgpu_infer")
+    assert done.returncode == 0 and b"all agree" in done.stdout
+
+
+def test_doctor(tmp_path):
+    done = run("doctor", module="wgpu_infer")
+    assert done.returncode == 0
+    assert all(word in done.stdout.decode() for word in ("CPU: cpu", "WebGPU:", "--device auto:"))
+    found = json.loads(run("doctor", "--json", module="wgpu_infer").stdout)
+    assert found["cpu"]["works"]
+    without = run("doctor", module="wgpu_infer", env={"VK_ICD_FILENAMES": "/none", "VK_DRIVER_FILES": "/none"})
+    assert "no WebGPU adapter" in without.stdout.decode()
