@@ -16,7 +16,8 @@ const THREAD_TOKENS = TILE_TOKENS / 8u;
 const_assert TILE_ROWS == 64u;
 
 var<workgroup> w_tile: array<vec4<f32>, 512>; // (32 columns, 64 rows)
-var<workgroup> x_tile: array<f32, 32u * TILE_TOKENS>; // (32 columns, tokens)
+const X_STRIDE = TILE_TOKENS + 1u; // odd, so that staging columns hits different memory banks
+var<workgroup> x_tile: array<f32, 32u * X_STRIDE>; // (32 columns, tokens)
 
 @compute @workgroup_size(WG)
 fn main(
@@ -37,11 +38,11 @@ fn main(
         stage_weights(lane, block_values(unpacked_row * blocks + b));
         stage_tokens(lane, token0, b * 32u);
         workgroupBarrier();
-        for (var k = 0u; k < 32u; k++) {
+        for (var k = 0u; k < 32u; k++) { // 33 trips a block: adapters that stop at 65,535 allow 63 k columns
             let w0 = w_tile[k * 16u + (my_row >> 2u)];
             let w1 = w_tile[k * 16u + (my_row >> 2u) + 1u];
             for (var t = 0u; t < THREAD_TOKENS; t++) {
-                let v = vec4<f32>(x_tile[k * TILE_TOKENS + my_token + t]);
+                let v = vec4<f32>(x_tile[k * X_STRIDE + my_token + t]);
                 low[t] = fma(w0, v, low[t]);
                 high[t] = fma(w1, v, high[t]);
             }
@@ -72,13 +73,13 @@ fn stage_weights(row: u32, values: array<vec4<f32>, 8>) {
 
 // 32 columns of the tile's tokens, zeros where there is no token or column: neighbours read neighbouring columns.
 fn stage_tokens(lane: u32, token0: u32, column0: u32) {
-    for (var i = lane; i < 32u * TILE_TOKENS; i += WG) {
-        let column = i & 31u;
-        let token = i >> 5u;
+    let column = lane & 31u;
+    for (var i = 0u; i < TILE_TOKENS / 2u; i++) {
+        let token = i * 2u + (lane >> 5u);
         var value = 0.0;
         if token0 + token < params.tokens && column0 + column < params.cols {
             value = x[(token0 + token) * params.cols + column0 + column];
         }
-        x_tile[column * TILE_TOKENS + token] = value;
+        x_tile[column * X_STRIDE + token] = value;
     }
 }

@@ -10,6 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+os.environ.setdefault("WGPU_INFER_CHECKED", "1")  # our shaders with wgpu's run-time checks; set 0 to test as users run
+report_lines: list[str] = []  # printed at the end of the run
+
 
 def need_shared(*names: str) -> Path:
     """Path of a reference file; skips (or fails, with EXPECT_SHARED=1) where it is absent."""
@@ -39,6 +42,8 @@ def open_once():
         if name not in opened:
             try:
                 opened[name] = open_backend(name)
+                if name == "webgpu":
+                    report_lines.append(canary_report(opened[name]))
             except DeviceError as error:
                 opened[name] = error
         if isinstance(opened[name], DeviceError):
@@ -51,3 +56,21 @@ def open_once():
     for backend in opened.values():
         if not isinstance(backend, DeviceError):
             backend.close()
+
+
+@pytest.fixture
+def webgpu(open_once):
+    return open_once("webgpu")
+
+
+def canary_report(backend) -> str:
+    from loop_canary import TRIPS, trips_done
+
+    done = trips_done(backend)
+    fate = "runs to its end" if done == TRIPS else f"is silently ended after {done}: longer loops are unprovable here"
+    return f"{backend.describe()}; a loop of {TRIPS} trips {fate}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in report_lines:
+        terminalreporter.write_line(line)

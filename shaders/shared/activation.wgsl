@@ -5,7 +5,7 @@ fn activate(x: f32, activation: u32) -> f32 {
         case 0u: { return silu(x); }
         case 1u: { return 0.5 * x * (1.0 + erf(x * 0.70710678118)); }
         case 2u: { return gelu_tanh(x); }
-        default: { let positive = max(x, 0.0); return positive * positive; }
+        default: { return select(x * x, 0.0, x < 0.0); } // relu², a NaN staying one
     }
 }
 

@@ -60,6 +60,7 @@ class Buffers:
         raw = data.reshape(-1).view(np.uint8)
         if offset + raw.size > buffer.size:
             raise ValueError(f"{raw.size} bytes at {offset} do not fit a buffer of {buffer.size}")
+        self.device.check_alive()
         self.recorder.flush()
         for start in range(0, raw.size, CHUNK):
             part = raw[start : start + CHUNK]
@@ -105,12 +106,16 @@ class Buffers:
         return self._staging
 
     def _take(self, staging: Any, nbytes: int) -> np.ndarray:
+        """Maps the staging buffer and copies it. A failed map leaves it unusable, so it is kept only after success."""
+        self._staging = None
+        size = -(-nbytes // 4) * 4
         with self.device.errors("reading back"):
-            promise = native.map_for_reading(staging, -(-nbytes // 4) * 4)
+            promise = native.map_for_reading(staging, size)
             self._await(promise)
             promise.sync_wait()
-            data = np.frombuffer(staging.read_mapped(0, -(-nbytes // 4) * 4, copy=False), np.uint8)[:nbytes].copy()
+            data = np.frombuffer(staging.read_mapped(0, size, copy=False), np.uint8)[:nbytes].copy()
             staging.unmap()
+        self._staging = staging
         return data
 
     def _await(self, promise: Any) -> None:

@@ -89,8 +89,11 @@ class GpuDevice:
 
 def classify(message: str, what: str) -> DeviceError:
     """wgpu's message as our error. Too little memory arrives as a validation error and is told apart by its text."""
-    lines = [line.strip() for line in message.splitlines()]
-    reason = " ".join(line for line in lines if line and line not in ("Validation Error", "Caused by:"))
+    lines = [
+        line.rstrip() for line in message.splitlines() if line.strip() not in ("", "Validation Error", "Caused by:")
+    ]
+    is_source = any("┌─" in line for line in lines)  # naga points at the line of the shader
+    reason = "\n".join(lines) if is_source else " ".join(line.strip() for line in lines)
     if "not enough memory" in message.lower() or "out of memory" in message.lower():
         return OutOfMemoryError(f"not enough device memory while {what}: {reason}")
     if "is lost" in message:

@@ -83,10 +83,10 @@ class Pipelines:
             self._layouts[accesses] = (group, layout)
         return self._layouts[accesses]
 
-    def compile(self, code: str, accesses: Accesses, name: str) -> Any:
+    def compile(self, code: str, accesses: Accesses, name: str, entry: str = "main", trusted: bool = True) -> Any:
         with self.device.errors(f"compiling {name}"):
             return self.device.handle.create_compute_pipeline(
                 layout=self._layout(accesses)[1],
-                compute={"module": self.device.create_module(code), "entry_point": "main"},
+                compute={"module": self.device.create_module(code, trusted), "entry_point": entry},
                 label=name,
             )

@@ -30,14 +30,17 @@ class Module:
     constants: tuple[tuple[str, int], ...]
 
 
-@cache
-def shader_root() -> Path:
+def find_root(package: Path) -> Path:
     """The checkout's shaders where the package lies in one (an installed copy may be stale), else the wheel's."""
-    package = Path(__file__).resolve().parents[2]
     checkout = package.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "shaders").is_dir():
         return checkout / "shaders"
     return package / "shaders"
+
+
+@cache
+def shader_root() -> Path:
+    return find_root(Path(__file__).resolve().parents[2])
 
 
 def path_of(name: str, shared: bool = False) -> Path:

@@ -1,0 +1,193 @@
+"""Shaders against the contract: bindings, parameters, and that naga accepts every assembly of them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from wgpu_infer.backends.webgpu import shader, variants, wgsl
+from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose
+from wgpu_infer.backends.webgpu.pack import LAYOUTS
+from wgpu_infer.errors import DeviceError, UnsupportedError
+from wgpu_infer.ops.contract import PARAMS_BYTES, lower_webgpu
+from wgpu_infer.ops.host import KV_DTYPES
+from wgpu_infer.ops.table import OPS
+
+SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
+ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))
+
+
+def formats_of(op):
+    if op.weight is not None:
+        return list(LAYOUTS)
+    return list(KV_DTYPES) if any(o.kind == "kv" for o in op.operands) else [None]
+
+
+def all_assemblies():
+    """Every module that some call can ask for: op × format × subgroups × the ends of its variants."""
+    for op in SHADER_OPS:
+        few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
+        for fmt in formats_of(op):
+            for subgroups in (False, True):
+                modules = {
+                    shader.module_of(op, fmt, subgroups, variants.constants(op, params)) for params in (few, many)
+                }
+                for module in sorted(modules, key=str):
+                    sizes = "-".join(str(value) for _, value in module.constants)
+                    yield pytest.param(op, module, subgroups, id=f"{op.name}-{fmt}-{subgroups}-{sizes}")
+
+
+def test_every_op_has_its_shader():
+    assert [op.name for op in OPS.values() if op not in SHADER_OPS] == []
+
+
+def test_every_file_is_used():
+    """No shared file and no quant format is left over."""
+    used = {f"{op.name}.wgsl" for op in SHADER_OPS}
+    for param in all_assemblies():
+        used |= {f"shared/{name}.wgsl" for name in param.values[1].imports}
+    assert {path.relative_to(shader.shader_root()).as_posix() for path in ALL_FILES} == used
+
+
+@pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
+def test_bindings_equal_the_contract(op):
+    declared = [(b.name, b.access, b.element) for b in wgsl.bindings(shader.source_of(op.name))]
+    assert declared == lower_webgpu(op)
+
+
+@pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
+def test_params_equal_the_contract(op):
+    assert wgsl.immediates(shader.source_of(op.name)) == op.params
+    assert op.params.itemsize <= PARAMS_BYTES
+
+
+@pytest.mark.webgpu
+@pytest.mark.parametrize("op, module, subgroups", list(all_assemblies()))
+def test_naga_accepts_it(op, module, subgroups, webgpu):
+    if subgroups and not webgpu.device.subgroups:
+        pytest.skip("this adapter has no subgroups")
+    accesses = tuple(access for _, access, _ in lower_webgpu(op))
+    assert webgpu.runtime.pipelines.compile(shader.assemble(module), accesses, op.name, trusted=False) is not None
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=lambda path: path.stem)
+def test_traps_are_avoided(path):
+    code = wgsl.strip_comments(path.read_text(encoding="utf-8"))
+    assert "enable" not in code, "naga does not parse `enable subgroups`; f16 is not needed"
+    assert "i32 %" not in code
+    for body in re.findall(r"for \([^{]*\{(.*)", code):
+        assert not re.search(r"var \w+\s*(:[^=;]+)?;", body), "a variable of a loop needs its initial value"
+    sizes = re.findall(r"@workgroup_size\(([^)]*)\)", code)
+    assert all(size == "WG" for size in sizes)
+    assert len(max(path.read_text(encoding="utf-8").splitlines(), key=len)) <= 120
+
+
+@pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
+def test_workgroups_are_small_enough_for_every_adapter(op):
+    constants = {**op.constants, "WG": op.constants.get("WG", 64)}
+    assert constants["WG"] <= 256 and constants["WG"] & (constants["WG"] - 1) == 0
+    assert workgroup_bytes(op) <= 16 << 10
+
+
+def test_workgroup_bytes_are_counted():
+    assert workgroup_bytes(OPS["matmul"]) == 32 * 64 * 4 + 32 * 33 * 4
+    assert workgroup_bytes(OPS["add"]) == 0
+
+
+def workgroup_bytes(op) -> int:
+    """Bytes of workgroup memory that the op's module declares, at the largest of its variants."""
+    params = dict.fromkeys(op.param_names(), 4096)
+    module = shader.module_of(op, formats_of(op)[0], True, variants.constants(op, params))
+    code = wgsl.strip_comments(shader.assemble(module))
+    names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
+    sizes = {"f32": 4, "u32": 4, "vec4<f32>": 16, "vec2<u32>": 8}
+    total = 0
+    for element, count in re.findall(r"var<workgroup> \w+: array<(\S+), ([^;]+)>;", code):
+        while re.search(r"[A-Z_]{2,}", count):
+            count = re.sub(r"[A-Z_]{2,}", lambda m: f"({names[m[0]]})", count)
+        total += sizes[element] * eval(count.replace("u", ""))  # an expression of our own constants
+    return total
+
+
+def test_imports_follow_format_and_features():
+    matvec, attention = OPS["matvec"], OPS["attention"]
+    assert {"quant_q4_0", "codes32", "reduce_subgroup"} <= set(shader.module_of(matvec, "Q4_0", True, {}).imports)
+    assert {"quant_q8_0", "reduce"} <= set(shader.module_of(matvec, "Q8_0", False, {}).imports)
+    assert {"kv_f16", "reduce"} <= set(shader.module_of(attention, "f16", False, {}).imports)
+    with pytest.raises(UnsupportedError, match=r"shared/quant_q2_k\.wgsl"):
+        shader.module_of(matvec, "Q2_K", False, {})
+
+
+def test_assembly_appends_and_keeps_line_numbers():
+    module = shader.module_of(OPS["add"], None, False, {"WG": 64})
+    assert shader.assemble(module).startswith(shader.source_of("add"))
+    assert shader.assemble(module).endswith("const WG = 64u;\n")
+
+
+def test_the_checkout_s_shaders_are_preferred(tmp_path):
+    package = tmp_path / "wgpu_infer"
+    (package / "shaders").mkdir(parents=True)
+    assert shader.find_root(package) == package / "shaders"
+    (tmp_path / "shaders").mkdir()
+    assert shader.find_root(package) == package / "shaders", "a folder of that name beside an installed package"
+    (tmp_path / "pyproject.toml").write_text("")
+    assert shader.find_root(package) == tmp_path / "shaders"
+
+
+def test_variants_keep_workgroups_and_order():
+    for name in ("matvec", "matmul"):
+        op = OPS[name]
+        for tokens in range(1, 70):
+            constants = variants.constants(op, {"tokens": tokens, "rows": 640, "cols": 2048})
+            per_group = constants.get("TOKENS") or constants["TILE_TOKENS"]
+            params = {"tokens": tokens, "rows": 640, "cols": 2048}
+            assert op.groups(params)[2] == -(-tokens // per_group)
+            assert constants.get("WG") == variants.constants(op, {**params, "tokens": 1}).get("WG")
+
+
+def adapter(name, kind, api="Vulkan", features=("immediates",)):
+    return AdapterInfo(name, kind, api, "", frozenset(features))
+
+
+def test_adapter_choice():
+    soft, integrated = adapter("soft", "software"), adapter("inte", "integrated")
+    discrete, bare = adapter("disc", "discrete"), adapter("bare", "discrete", features=())
+    assert choose([soft, integrated, discrete, bare]) is discrete
+    assert choose([soft, integrated, bare]) is integrated
+    assert choose([soft]) is soft
+    assert choose([soft, discrete], "SOF") is soft
+    twice = [adapter("same", "discrete", "D3D12"), adapter("same", "discrete", "Vulkan")]
+    assert choose(twice).api == "Vulkan"
+    with pytest.raises(DeviceError, match="no WebGPU adapter was found; use --device cpu"):
+        choose([])
+    with pytest.raises(DeviceError, match="'nosuch'; there are: disc, soft"):
+        choose([soft, discrete], "nosuch")
+    with pytest.raises(DeviceError, match=r"bare.*immediates"):
+        choose([bare])
+
+
+def test_wgsl_declarations():
+    code = """
+        // @group(0) @binding(7) var<storage> commented: array<f32>;
+        struct P { n: u32, scale: f32, k: i32 }
+        var<immediate> p: P;
+        @binding(1) @group(0) var<storage, read_write> y : array<vec4<f32>>;
+        @group(0) @binding(0) var<storage> x: array<u32, 4>;
+    """
+    assert [(b.number, b.name, b.access, b.element) for b in wgsl.bindings(code)] == [
+        (0, "x", "read", "u32"),
+        (1, "y", "read_write", "vec4<f32>"),
+    ]
+    assert wgsl.immediates(code) == np.dtype([("n", "<u4"), ("scale", "<f4"), ("k", "<i4")])
+    assert wgsl.immediates("fn f() {}") is None
+    for bad in (
+        "@group(0) @binding(0) var<uniform> u: f32;",
+        "@group(1) @binding(0) var<storage> u: array<f32>;",
+        "@group(0) @binding(1) var<storage> u: array<f32>;",
+    ):
+        with pytest.raises(UnsupportedError):
+            wgsl.bindings(bad)
+    with pytest.raises(UnsupportedError, match="vec2"):
+        wgsl.immediates("struct P { v: vec2<f32> } var<immediate> p: P;")
