@@ -1,6 +1,5 @@
 """A kernel with one long loop: some adapters (old Mesa software rasterisers) end all loops of an invocation together
-after 65,535 trips and give a wrong result without an error. Our kernels stay below 60,000; tests that need more must ask
-here.
+after 65,535 trips and give a wrong result without an error. Our kernels stay below 60,000.
 """
 
 from __future__ import annotations
