@@ -1,0 +1,71 @@
+"""How many threads kernels use and how numba starts them.
+
+Of numba's threading layers `omp` comes first here: two Python threads may run kernels at once on it, while `workqueue`
+aborts the process when they do. Where only workqueue loads, or is asked for, `gate` lets one kernel run at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numba
+
+config: Any = numba.config  # its attributes come from the environment
+PRIORITY = ["omp", "tbb", "workqueue"]
+ONE_AT_A_TIME = threading.RLock()
+CALLER = threading.local()  # .count: what `use` last set in this thread
+TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
+SIBLINGS = ("core_cpus_list", "thread_siblings_list")  # the kernel's names for it, new and old
+
+
+def prefer_omp() -> None:
+    """Before the first parallel kernel; a layer or an order set by the environment stays."""
+    if config.THREADING_LAYER == "default" and "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
+        config.THREADING_LAYER_PRIORITY = PRIORITY
+
+
+def layer() -> str:
+    """The threading layer in use, or "none" while no parallel kernel has run."""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return "none"
+
+
+def gate() -> contextlib.AbstractContextManager:
+    """Hold it while a kernel runs. Before the first kernel has shown the layer, it is a lock."""
+    return contextlib.nullcontext() if layer() in ("omp", "tbb") else ONE_AT_A_TIME
+
+
+def most() -> int:
+    return int(config.NUMBA_NUM_THREADS)
+
+
+def usable_cpus() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def core_of(cpu: int) -> str:
+    """A name shared by the hardware threads of one core; the cpu's own where the system does not say."""
+    for name in SIBLINGS:
+        with contextlib.suppress(OSError):
+            return Path(TOPOLOGY.format(cpu, name)).read_text().strip()
+    return str(cpu)
+
+
+def physical_cores() -> int:
+    """Cores this process may use, each counted once: a second hardware thread does not read memory any faster."""
+    return max(1, min(len({core_of(cpu) for cpu in usable_cpus()}), most()))
+
+
+def use(count: int) -> None:
+    """Makes the calling thread's kernels run on `count` threads (numba keeps the number per calling thread)."""
+    if getattr(CALLER, "count", None) != count:
+        numba.set_num_threads(count)
+        CALLER.count = count

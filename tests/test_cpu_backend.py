@@ -1,0 +1,377 @@
+"""The CPU backend: twins against the contract, determinism, refusals, and starting up in a hostile environment."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from op_runner import run_case
+
+from wgpu_infer.backends import cpu
+from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError, UnsupportedError
+from wgpu_infer.formats import quants
+from wgpu_infer.ops import attention, embedding, gather_rows, kv_write, matmul, matvec, rope
+from wgpu_infer.ops.cases import activations, index_array, random_weight
+from wgpu_infer.ops.contract import Op, lower_cpu
+from wgpu_infer.ops.host import HostKV, HostWeight
+from wgpu_infer.ops.table import OPS
+
+CASES = [pytest.param(op, case, id=f"{op.name}-{case.id}") for op in OPS.values() for case in op.cases()]
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return cpu.CPUBackend()
+
+
+# -- the contract
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
+def test_a_twin_takes_what_the_contract_lowers_to(op):
+    twin = cpu.find_twin(op.name)
+    function = getattr(twin, "py_func", twin)
+    assert function.__name__ == op.name
+    assert list(inspect.signature(function).parameters) == lower_cpu(op)
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
+def test_nothing_is_missing(op, backend):
+    for fmt in (None, *quants.FORMATS, "f16", "f32", "q8_0"):
+        assert backend.missing(op, fmt) is None
+
+
+def test_what_has_no_twin_is_missing(backend):
+    op = Op(**{**vars(OPS["add"]), "name": "kv"})  # a module of cpu_fallback, but no op
+    assert "kv.py" in backend.missing(op)
+    with pytest.raises(UnsupportedError, match="kv"):
+        backend.run(op, backend.empty((4,)), backend.empty((4,)), n=4, period=4)
+
+
+def test_a_twin_has_one_signature(backend):
+    for op in (OPS["rope"], OPS["rms_norm"]):
+        for case in op.cases():
+            run_case(backend, op, case)
+        assert len(cpu.find_twin(op.name).signatures) == 1
+    for case in matvec.OP.cases():
+        if case.operands["w"].format == "F16":
+            run_case(backend, matvec.OP, case)
+    assert len(cpu.find_twin("matvec").kernel(1).signatures) == 1
+
+
+def test_weights_stay_where_they_are(backend):
+    raw = random_weight("Q4_K", 3, 512, 0)
+    payload = backend.weight(raw).payload.data
+    assert np.shares_memory(payload, raw.data) and not payload.flags.writeable and raw.data.flags.writeable
+    shifted = np.zeros(4 * 8 + 1, np.uint8)[1:]
+    moved = backend.weight(HostWeight(shifted, "F32", 1, 8)).payload.data
+    assert moved.ctypes.data % 4 == 0
+
+
+# -- determinism
+
+
+@pytest.mark.parametrize("op, case", CASES)
+def test_the_number_of_threads_changes_nothing(op, case, backend, monkeypatch):
+    if backend._kernels.threads.most() < 2:
+        pytest.skip("numba started one thread only")
+    monkeypatch.setattr(cpu, "SERIAL_ITEMS", 0)
+    one, two = run_case(cpu.CPUBackend(threads=1), op, case), run_case(cpu.CPUBackend(threads=2), op, case)
+    for name, value in one.items():
+        if isinstance(value, HostKV):
+            np.testing.assert_array_equal(value.k, two[name].k)
+            np.testing.assert_array_equal(value.v, two[name].v)
+        else:
+            np.testing.assert_array_equal(value.view(np.uint32), two[name].view(np.uint32))
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q6_K", "F16"])
+@pytest.mark.parametrize("op", [matvec.OP, matmul.OP], ids=lambda op: op.name)
+def test_a_token_alone_gets_the_same_product(op, fmt, backend):
+    tokens, rows, cols = 13, 37, 512
+    x, w = activations(tokens, cols, seed=1), backend.weight(random_weight(fmt, rows, cols, 2))
+
+    def product(part: np.ndarray) -> np.ndarray:
+        out = backend.empty((len(part), rows))
+        backend.run(op, backend.array(part), w, out, tokens=len(part), rows=rows, cols=cols, row0=0, stride=rows)
+        return backend.read(out, (len(part), rows))
+
+    together = product(x)
+    for t in range(tokens):
+        np.testing.assert_array_equal(product(x[t : t + 1])[0].view(np.uint32), together[t].view(np.uint32))
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "q8_0"])
+def test_a_token_alone_gets_the_same_attention(dtype, backend):
+    positions = [190, 0, 63, 64, 127, 128, 5]
+    case = attention.make_case(dtype, 8, 2, 64, positions, window=100)
+    together = run_case(backend, attention.OP, case)["out"]
+    size = 8 * 64
+    for t in range(len(positions)):
+        part = {**case.operands, "q": case.operands["q"][t : t + 1], "index": case.operands["index"][t : t + 1]}
+        alone = run_case(backend, attention.OP, type(case)("alone", part, {**case.params, "tokens": 1}))["out"]
+        want = together[t * size : (t + 1) * size]
+        np.testing.assert_array_equal(alone[:size].view(np.uint32), want.view(np.uint32))
+
+
+def test_output_rows_beside_the_weight_are_not_touched(backend):
+    """A matvec with row0 and stride fills its columns of a fused output only."""
+    x, w = activations(2, 64, seed=1), random_weight("Q8_0", 5, 64, 2)
+    for op in (matvec.OP, matmul.OP):
+        out = backend.array(np.full((2, 12), 9, np.float32))
+        backend.run(op, backend.array(x), backend.weight(w), out, tokens=2, rows=5, cols=64, row0=4, stride=12)
+        got = backend.read(out, (2, 12))
+        assert (got[:, :4] == 9).all() and (got[:, 9:] == 9).all()
+        np.testing.assert_allclose(got[:, 4:9], x @ w.values().T, rtol=1e-4, atol=1e-4)
+
+
+# -- refusals
+
+
+def index_case(op, **column):
+    """The op's first case with one index row made bad."""
+    case = next(iter(op.cases()))
+    index = case.operands["index"].copy()
+    for name, value in column.items():
+        index[-1, ("id", "sequence", "position", "output").index(name)] = value
+    return type(case)("bad", {**case.operands, "index": index}, case.params)
+
+
+@pytest.mark.parametrize(
+    "op, column",
+    [
+        (embedding.OP, {"id": 7}),
+        (embedding.OP, {"id": 2**32 - 1}),
+        (rope.OP, {"position": 40}),
+        (gather_rows.OP, {"output": 7}),
+        (attention.OP, {"sequence": 2}),
+        (attention.OP, {"position": 2**31}),
+        (kv_write.OP, {"sequence": 2}),
+        (kv_write.OP, {"position": 3 * 64}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Op) else str(value),
+)
+def test_an_index_row_that_points_outside_is_refused(op, column, backend):
+    case = index_case(op, **column)
+    if op is gather_rows.OP:  # only the first `rows` rows name an output
+        case.operands["index"][:] = case.operands["index"][-1]
+    with pytest.raises(ParameterError, match=f"{op.name}: index row .*{next(iter(column.values()))}"):
+        run_case(backend, op, case)
+    run_case(backend, op, next(iter(op.cases())))
+
+
+@pytest.mark.parametrize("op", [attention.OP, kv_write.OP], ids=lambda op: op.name)
+def test_a_block_table_that_names_no_page_is_refused(op, backend):
+    case = next(iter(op.cases()))
+    kv = case.operands["kv"]
+    kv.table[:] = len(kv.k)
+    with pytest.raises(ParameterError, match="index row 0"):
+        run_case(backend, op, case)
+
+
+def test_a_split_vocabulary_counts_from_its_first_row(backend):
+    w = random_weight("Q8_0", 4, 64, 1)
+    out = backend.empty((1, 64))
+    for token, ok in ((9, False), (10, True), (13, True), (14, False)):
+        call = (embedding.OP, backend.array(index_array([token])), backend.weight(w), out)
+        if ok:
+            backend.run(*call, tokens=1, rows=4, cols=64, row0=10)
+            np.testing.assert_array_equal(backend.read(out, (64,)), w.values()[token - 10])
+        else:
+            with pytest.raises(ParameterError):
+                backend.run(*call, tokens=1, rows=4, cols=64, row0=10)
+
+
+def test_wrong_calls_are_type_errors(backend):
+    add, x, u = OPS["add"], backend.empty((8,)), backend.empty((8,), np.uint32)
+    with pytest.raises(TypeError, match="contradict"):
+        backend.run(add, x, x, n=8, period=3)
+    with pytest.raises(TypeError, match="shape"):
+        backend.run(add, x, x, n=9, period=9)
+    with pytest.raises(TypeError, match="must be f32"):
+        backend.run(add, x, u, n=8, period=8)
+    with pytest.raises(TypeError, match="operands"):
+        backend.run(add, x, n=8, period=8)
+    w = backend.weight(random_weight("F32", 2, 4, 0))
+    with pytest.raises(TypeError, match="cols=8"):
+        backend.run(matvec.OP, x, w, x, tokens=1, rows=2, cols=8, row0=0, stride=2)
+    with pytest.raises(TypeError, match="contradict"):
+        backend.run(matvec.OP, x, w, x, tokens=1, rows=2, cols=4, row0=1, stride=2)
+
+
+def test_a_weight_of_the_wrong_size_is_refused(backend):
+    with pytest.raises(ParameterError, match="67 bytes, Q8_0 of its shape takes 68"):
+        backend.weight(HostWeight(np.zeros(67, np.uint8), "Q8_0", 2, 32), "blk.0")
+
+
+def test_too_little_memory_is_a_typed_error(backend):
+    with pytest.raises(OutOfMemoryError, match="KV cache"):
+        backend.kv(2**40, 8, 128, backend.empty((1, 1), np.uint32), "f16")
+
+
+@pytest.mark.parametrize("threads", [0, -1, "x", 10**6, 1.5, True])
+def test_threads_that_are_not_possible(threads):
+    with pytest.raises(ParameterError, match="threads="):
+        cpu.CPUBackend(threads=threads)
+
+
+def test_a_failing_self_test_is_a_device_error(monkeypatch, caplog):
+    from cpu_fallback import selftest
+
+    cpu.load_kernels.cache_clear()
+    monkeypatch.setattr(selftest, "failure", lambda _: "row 0 of a test sum is 3")
+    with pytest.raises(DeviceError, match="row 0 of a test sum is 3.*reference"):
+        cpu.CPUBackend()
+    problems = ["damaged", None]
+    monkeypatch.setattr(selftest, "failure", lambda _: problems.pop(0))
+    cpu.CPUBackend()  # the second compilation worked
+    assert "compiling the self-test again: damaged" in caplog.text
+    monkeypatch.undo()
+    cpu.load_kernels.cache_clear()
+    assert cpu.load_kernels().threads.layer() in cpu.CPUBackend().describe()
+
+
+def test_a_wrong_sum_fails_the_self_test():
+    from cpu_fallback import selftest
+
+    assert selftest.failure(selftest.probe) is None
+    assert "row 0" in selftest.failure(lambda x, out: None)
+    assert "ZeroDivisionError" in selftest.failure(lambda x, out: 1 / 0)
+
+
+# -- starting up, in child processes
+
+
+def start(code: str, **environment: str) -> subprocess.Popen:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "OMP_"))}
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env={**inherited, **paths, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def child(code: str, **environment: str) -> tuple[str, str]:
+    return finish(start(code, **environment))
+
+
+CHEAP = """
+import numpy as np
+from wgpu_infer.backends.cpu import CPUBackend, find_twin
+from wgpu_infer.ops.table import OPS
+from op_runner import check_case
+backend = CPUBackend()
+for op in (OPS["argmax"], OPS["rms_norm"]):
+    for case in op.cases():
+        check_case(backend, op, case)
+print(sum(sum(find_twin(name).stats.cache_hits.values()) for name in ("argmax", "rms_norm")))
+"""
+
+
+def test_the_cache_serves_the_next_process_and_survives_damage(tmp_path):
+    place = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert child(CHEAP, **place)[0].strip() == "0"
+    assert child(CHEAP, **place)[0].strip() == "2"
+    files = sorted(tmp_path.rglob("*.kernel"))
+    folder = files[0].parent
+    assert len(files) == 3 and (os.name == "nt" or folder.stat().st_mode & 0o777 == 0o700)
+    files[0].write_bytes(files[1].read_bytes())
+    files[1].write_bytes(files[1].read_bytes()[:1000])
+    files[2].write_bytes(b"")
+    out, err = child(CHEAP, **place)
+    assert out.strip() == "0" and err.count("cached form is unusable") == 3
+    assert child(CHEAP, **place)[0].strip() == "2"
+
+
+def test_without_a_usable_folder_kernels_are_compiled_anew(tmp_path):
+    (tmp_path / "file").write_text("")
+    out, err = child(CHEAP, NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    assert out.strip() == "0" and err.count("kernel cache cannot be used") == 1
+
+
+def test_two_cold_processes_at_once(tmp_path):
+    both = [start(CHEAP, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    for process in both:
+        finish(process)
+    assert child(CHEAP, NUMBA_CACHE_DIR=str(tmp_path))[0].strip() == "2"
+    assert not list(tmp_path.rglob(".new-*"))
+
+
+TWO_CALLERS = """
+import threading
+import numpy as np
+from wgpu_infer.backends import cpu
+from wgpu_infer.ops.table import OPS
+from op_runner import run_case
+cpu.SERIAL_ITEMS = 0
+backend = cpu.CPUBackend()
+case = next(iter(OPS["rms_norm"].cases()))
+want = run_case(backend, OPS["rms_norm"], case)["out"]
+results = []
+def work():
+    for _ in range(300):
+        results.append(np.array_equal(run_case(backend, OPS["rms_norm"], case)["out"], want))
+callers = [threading.Thread(target=work) for _ in range(2)]
+for each in callers: each.start()
+for each in callers: each.join()
+print(backend.describe(), len(results), all(results))
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+def test_two_python_threads_may_call_at_once(layer):
+    """On workqueue, two kernels at once abort the process: there they take turns."""
+    if layer == "omp" and not sys.platform.startswith("linux"):
+        pytest.skip("numba's wheels bring omp on Linux only")
+    out, _ = child(TWO_CALLERS, NUMBA_THREADING_LAYER=layer)
+    assert f"({layer}) 600 True" in out
+
+
+SOME_CASES = """
+from wgpu_infer.backends.cpu import CPUBackend
+from wgpu_infer.ops.table import OPS
+from op_runner import check_case
+backend = CPUBackend()
+for op in OPS.values():
+    for case in op.cases():
+        weight = case.operands.get("w")
+        if weight is None or op.name == "embedding" or weight.format in ("F16", "Q4_0"):
+            check_case(backend, op, case)
+            print(op.name, case.id)
+"""
+
+
+def test_no_kernel_leaves_its_arrays():
+    """Every op's cases with numba's bounds checks (for products two formats; embedding reads all of them)."""
+    out, _ = child(SOME_CASES, NUMBA_BOUNDSCHECK="1")
+    assert len(out.splitlines()) > 80
+    assert {line.split()[0] for line in out.splitlines()} == set(OPS)
+
+
+SMALL_CASES = """
+from wgpu_infer.backends.cpu import CPUBackend
+from wgpu_infer.ops.table import OPS
+from op_runner import check_case
+backend = CPUBackend()
+for op in OPS.values():
+    case = min(op.cases(), key=lambda case: sum(value.size for value in case.operands.values() if hasattr(value, "size")))
+    check_case(backend, op, case)
+    print(op.name)
+"""
+
+
+def test_kernels_are_plain_python_too():
+    """NUMBA_DISABLE_JIT, for stepping through a kernel: the smallest case of every op."""
+    out, _ = child(SMALL_CASES, NUMBA_DISABLE_JIT="1")
+    assert out.split() == list(OPS)

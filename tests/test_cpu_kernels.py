@@ -1,0 +1,230 @@
+"""The building blocks of the CPU kernels: float16 bits, block formats, KV rows, thread counts, the kernel cache."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numba
+import numpy as np
+import pytest
+
+from cpu_fallback import checks, half, kernel_cache, kv, threads
+from cpu_fallback.formats import DEQUANTIZE_ROW
+from cpu_fallback.jit import kernel
+from wgpu_infer.formats import quants
+
+
+@numba.njit
+def to_float(bits, out):
+    for i in range(bits.size):
+        out[i] = half.half_to_float(bits[i])
+
+
+@numba.njit
+def to_half(values, out):
+    for i in range(values.size):
+        out[i] = half.float_to_half(values[i])
+
+
+def quiet(bits, values, bit):
+    """bits with every NaN's quiet bit set: whether a conversion sets it depends on how numpy was built."""
+    return np.where(np.isnan(values), bits | bits.dtype.type(bit), bits)
+
+
+def test_every_half_becomes_the_float_that_numpy_makes_of_it():
+    bits = np.arange(65536, dtype=np.uint16)
+    out = np.empty(65536, np.float32)
+    to_float(bits, out)
+    want = bits.view(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(quiet(out.view(np.uint32), want, 1 << 22), quiet(want.view(np.uint32), want, 1 << 22))
+
+
+def test_floats_are_rounded_to_half_as_numpy_does():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**32, 1_000_000, np.uint32)
+    every_half = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32).view(np.uint32)
+    ties = every_half + np.uint32(1 << 12)  # halfway to the next half, and one step to either side
+    values = np.concatenate([bits, every_half, ties, ties - 1, ties + 1]).view(np.float32)
+    out = np.empty(values.size, np.uint16)
+    to_half(values, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # overflow is a part of the test
+        want = values.astype(np.float16).view(np.uint16)
+    np.testing.assert_array_equal(quiet(out, values, 1 << 9), quiet(want, values, 1 << 9))
+
+
+def test_kernels_read_the_formats_of_the_table():
+    assert set(DEQUANTIZE_ROW) == {f.ggml_type for f in quants.FORMATS.values()}
+
+
+@pytest.mark.parametrize("name", quants.FORMATS)
+def test_any_bytes_dequantise_to_the_bits_of_the_table(name):
+    """Random bytes: scales that are infinite, NaN, subnormal and negative all occur."""
+    row = quants.get_format(name)
+    dequantize = DEQUANTIZE_ROW[row.ggml_type]
+    blocks, skip = 2048 // row.block_size * 4, 2 * row.block_bytes
+    data = np.random.default_rng(row.ggml_type).integers(0, 256, skip + blocks * row.block_bytes, np.uint8)
+    out = np.full(blocks * row.block_size + 8, 7, np.float32)
+    dequantize(data, skip, out.size - 8, out)
+    want = quants.dequantize(data[skip:], name, (out.size - 8,))
+    np.testing.assert_array_equal(np.isnan(out[:-8]), np.isnan(want))
+    finite = ~np.isnan(want)
+    np.testing.assert_array_equal(out[:-8][finite].view(np.uint32), want[finite].view(np.uint32))
+    assert (out[-8:] == 7).all()
+
+
+@numba.njit
+def store_and_load(x, row, out):
+    kv.store_row(x, row)
+    kv.load_row(row, out)
+
+
+def kv_rows() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((60, 64)).astype(np.float32) * 10.0 ** rng.integers(-9, 4, (60, 1)).astype(np.float32)
+    rows[0], rows[1, :32], rows[2] = 0, 0, 1e-44
+    rows[3] = np.repeat([0.5, 1.5, -2.5, 127.0], 16)  # codes that lie halfway: scale 1
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
+def test_kv_rows_are_stored_to_the_bit_as_numpy_does(kind):
+    item, size = kv.storage(kind, 64)
+    for x in kv_rows():
+        row, out = np.zeros(size, item), np.zeros(64, np.float32)
+        store_and_load(x, row, out)
+        if kind == "q8_0":
+            want = quants.quantize(x, "Q8_0")
+            np.testing.assert_array_equal(row, want)
+            np.testing.assert_array_equal(out, quants.dequantize(want, "Q8_0", (64,)))
+        else:
+            dtype = np.float32 if kind == "f32" else np.float16
+            np.testing.assert_array_equal(row.view(dtype), x.astype(dtype))
+            np.testing.assert_array_equal(out, x.astype(dtype).astype(np.float32))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_q8_0_row_that_is_not_finite_reads_as_nan(bad):
+    x = np.ones(64, np.float32)
+    x[40] = bad
+    row, out = np.zeros(68, np.uint8), np.zeros(64, np.float32)
+    store_and_load(x, row, out)
+    assert np.isnan(out[32:]).all()
+    np.testing.assert_allclose(out[:32], 1, rtol=1e-3)
+
+
+def test_index_checks_name_the_first_bad_row():
+    index = np.array([[0, 0, 63, 0], [5, 1, 64, 0], [7, 1, 128, 0]], np.uint32)
+    table = np.array([[0, 9, 9], [1, 2, 3]], np.uint32)
+    assert checks.first_outside(index, checks.ID, 3, 0, 8) == 0
+    assert checks.first_outside(index, checks.ID, 3, 0, 6) == 3
+    assert checks.first_outside(index, checks.ID, 3, 1, 8) == 1
+    assert checks.first_bad_page(index, table, 4, 3, True) == 0
+    assert checks.first_bad_page(index, table, 2, 3, True) == 2
+    assert checks.first_bad_page(index, table[:1], 4, 3, True) == 2
+    assert checks.first_bad_page(index, np.ascontiguousarray(table[:, :2]), 4, 3, True) == 3
+    table[1, 0] = 100  # before the page of tokens 1 and 2: it matters to a reader only
+    assert checks.first_bad_page(index, table, 4, 3, True) == 2
+    assert checks.first_bad_page(index, table, 4, 3, False) == 0
+
+
+def test_hardware_threads_of_a_core_count_once(tmp_path, monkeypatch):
+    for cpu in range(6):
+        path = tmp_path / f"cpu{cpu}"
+        path.mkdir()
+        (path / threads.SIBLINGS[cpu % 2]).write_text(f"{cpu % 3},{cpu % 3 + 3}\n")
+    monkeypatch.setattr(threads, "TOPOLOGY", str(tmp_path / "cpu{}" / "{}"))
+    monkeypatch.setattr(threads, "most", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 3, 4}, raising=False)
+    assert threads.physical_cores() == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 9}, raising=False)
+    assert threads.physical_cores() == 4, "a cpu that the system says nothing of is a core of its own"
+    monkeypatch.setattr(threads, "most", lambda: 1)
+    assert threads.physical_cores() == 1
+
+
+def double(x, out):
+    for i in range(x.size):
+        out[i] = 2 * x[i]
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel_cache, "folder", lambda: tmp_path)
+    return tmp_path
+
+
+def run_double(dtype=np.float32) -> tuple[list, int]:
+    """What a freshly made kernel computes, and how often it came from the cache."""
+    fresh = kernel(double)
+    out = np.zeros(3, dtype)
+    fresh(np.arange(3, dtype=dtype), out)
+    return out.tolist(), sum(fresh.stats.cache_hits.values())
+
+
+def test_a_kernel_is_compiled_once_per_signature(cache_folder):
+    assert run_double() == ([0, 2, 4], 0)
+    assert run_double() == ([0, 2, 4], 1)
+    assert run_double(np.int32) == ([0, 2, 4], 0)
+    assert run_double(np.int32) == ([0, 2, 4], 1)
+    assert len(list(cache_folder.iterdir())) == 2
+
+
+def swap(first, second):
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+
+
+DAMAGE = {
+    "empty": lambda a, b: a.write_bytes(b""),
+    "truncated": lambda a, b: a.write_bytes(a.read_bytes()[:-100]),
+    "garbage": lambda a, b: a.write_bytes(os.urandom(5000)),
+    "one bit": lambda a, b: a.write_bytes(a.read_bytes()[:-1] + bytes([a.read_bytes()[-1] ^ 1])),
+    "swapped": swap,
+    "a folder": lambda a, b: (a.unlink(), a.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_a_miss(cache_folder, caplog, damage):
+    run_double(np.float32)
+    (first,) = cache_folder.iterdir()
+    run_double(np.int32)
+    (second,) = set(cache_folder.iterdir()) - {first}
+    DAMAGE[damage](first, second)
+    assert run_double() == ([0, 2, 4], 0)
+    assert "compiling" in caplog.text and "double" in caplog.text
+
+
+def test_a_file_that_verifies_but_cannot_be_rebuilt_is_a_miss(cache_folder, caplog):
+    fresh = kernel(double)
+    types = (numba.typeof(np.zeros(3, np.float32)),) * 2
+    key = fresh._cache._key(types, fresh.targetctx.codegen())
+    fresh._cache._path(key).write_bytes(kernel_cache.seal(b"not a pickle", key))
+    assert run_double() == ([0, 2, 4], 0)
+    assert "unusable" in caplog.text
+    assert run_double() == ([0, 2, 4], 1), "the file was replaced"
+
+
+def test_old_folders_are_pruned(tmp_path):
+    for i in range(8):
+        (tmp_path / f"py{i}").mkdir()
+        os.utime(tmp_path / f"py{i}", (i, i))
+    (tmp_path / "other").mkdir()
+    kernel_cache.prune(tmp_path / "py0")
+    assert {each.name for each in tmp_path.iterdir()} == {"other", "py0", "py4", "py5", "py6", "py7"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the folder lies in the user's profile there")
+def test_a_folder_that_others_can_write_is_refused(tmp_path):
+    tmp_path.chmod(0o777)
+    with pytest.raises(OSError, match="only you"):
+        kernel_cache.check_private(tmp_path)
+    tmp_path.chmod(0o700)
+    kernel_cache.check_private(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(OSError, match="only you"):
+        kernel_cache.check_private(link)
