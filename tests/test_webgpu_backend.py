@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import threading
 
@@ -15,11 +16,11 @@ from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED
 from wgpu_infer.errors import OutOfMemoryError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
-from wgpu_infer.ops import attention, matvec
-from wgpu_infer.ops.cases import activations, index_array, random_weight
-from wgpu_infer.ops.contract import Case
-from wgpu_infer.ops.host import HostKV
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts import attention, matvec
+from wgpu_infer.contracts.cases import activations, index_array, random_weight
+from wgpu_infer.contracts.contract import Case
+from wgpu_infer.contracts.host import HostKV
+from wgpu_infer.contracts.table import OPS
 
 pytestmark = pytest.mark.webgpu
 
@@ -187,19 +188,28 @@ def test_dropped_arrays_are_freed(webgpu):
     assert len(pipelines._groups) == before
 
 
-def test_missing_says_what_is_missing(webgpu):
-    assert webgpu.can_run(OPS["matvec"], "Q4_0") and webgpu.can_run(OPS["matvec"])
+def test_every_format_runs(webgpu):
+    assert set(LAYOUTS) == set(quants.FORMATS)
     for fmt in quants.FORMATS:
-        reason = webgpu.missing(OPS["matvec"], fmt)
-        assert (reason is None) == (fmt in LAYOUTS), reason
-        if reason:
-            assert f"quant_{fmt.lower()}.wgsl" in reason
-            with pytest.raises(UnsupportedError, match=f"matvec with {fmt} does not run on webgpu"):
-                webgpu.require(OPS["matvec"], fmt)
-            with pytest.raises(UnsupportedError, match=f"blk.0 in {fmt}"):
-                webgpu.weight(random_weight(fmt, 2, 256, 0), "blk.0")
-    assert webgpu.missing(OPS["attention"], "f16") is None
+        assert webgpu.can_run(OPS["matvec"], fmt)
+    assert webgpu.can_run(OPS["matvec"]) and webgpu.can_run(OPS["attention"], "f16")
+
+
+def test_missing_says_what_is_missing(webgpu, monkeypatch):
+    """Reasons come from the files that are not there and the table of packings."""
+    from wgpu_infer.backends.webgpu import shader
+
     assert "kv_f8.wgsl" in (webgpu.missing(OPS["attention"], "f8") or "")
+    assert "quant_q9.wgsl" in (webgpu.missing(OPS["matvec"], "Q9") or "")
+    assert "nosuch.wgsl" in (webgpu.missing(dataclasses.replace(OPS["add"], name="nosuch")) or "")
+    host = random_weight("Q4_0", 2, 64, 0)
+    monkeypatch.delitem(LAYOUTS, "Q4_0")
+    assert webgpu.missing(OPS["matvec"], "Q4_0") == "no packing is known for Q4_0"
+    with pytest.raises(UnsupportedError, match="blk.0 in Q4_0 does not run on webgpu: no packing is known"):
+        webgpu.weight(host, r"blk.0")
+    monkeypatch.setattr(shader, "path_of", lambda name, shared=False: shader.shader_root() / "gone.wgsl")
+    with pytest.raises(UnsupportedError, match=r"matvec with Q8_0 does not run on webgpu: .*quant_q8_0\.wgsl"):
+        webgpu.require(OPS["matvec"], "Q8_0")
 
 
 REFUSED = [("f16", 6, UnsupportedError), ("f32", 260, UnsupportedError), ("q8_0", 48, ParameterError)]

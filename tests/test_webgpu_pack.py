@@ -7,8 +7,9 @@ import pytest
 
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense, pack, row_code_bytes, row_scale_bytes, unpack
 from wgpu_infer.formats import quants
-from wgpu_infer.ops.cases import random_weight
-from wgpu_infer.ops.host import HostWeight
+from wgpu_infer.contracts.cases import index_array, random_weight
+from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.contracts.table import OPS
 
 
 def random_bytes(fmt: str, rows: int, cols: int) -> HostWeight:
@@ -50,8 +51,29 @@ def test_no_weight_is_expanded(fmt):
 
 @pytest.mark.parametrize("fmt", LAYOUTS)
 def test_pieces_of_a_weight_pack_as_the_whole(fmt):
-    """An upload packs a few rows at a time; chunks of an even number of rows end on whole words."""
+    """An upload packs a few rows at a time; chunks of four rows end on whole words."""
     host = random_bytes(fmt, 7, 256)
-    whole, parts = pack(host), [pack(host.slice_rows(a, b)) for a, b in ((0, 2), (2, 6), (6, 7))]
+    whole, parts = pack(host), [pack(host.slice_rows(a, b)) for a, b in ((0, 4), (4, 7))]
     np.testing.assert_array_equal(np.concatenate([p.codes for p in parts]), whole.codes)
     np.testing.assert_array_equal(np.concatenate([p.scales for p in parts]), whole.scales)
+
+
+@pytest.mark.webgpu
+@pytest.mark.parametrize("fmt", LAYOUTS)
+def test_shaders_unpack_scales_of_every_size(fmt, webgpu):
+    """Any codes with scales of every magnitude, f16 subnormals included (K-quants of small weights have them)."""
+    rng = np.random.default_rng(1)
+    host = random_bytes(fmt, 8, 512)
+    fields = host.data.view(quants.get_format(fmt).dtype)
+    for name in fields.dtype.names:
+        if fields[name].dtype.kind == "f":
+            sizes = 2.0 ** rng.uniform(-24, 6, fields[name].shape) * rng.choice([-1, 1], fields[name].shape)
+            fields[name] = sizes.astype(fields[name].dtype)
+        elif name == "e":
+            fields[name] = rng.integers(8, 250, fields[name].shape)
+        elif fmt == "BF16":
+            fields[name] &= 0xBFFF  # finite
+    out = webgpu.empty((8, 512))
+    index = webgpu.array(index_array(range(8)))
+    webgpu.run(OPS["embedding"], index, webgpu.weight(host), out, tokens=8, rows=8, cols=512, row0=0)
+    np.testing.assert_allclose(webgpu.read(out, (8, 512)), host.values(), rtol=2e-7, atol=1e-37)

@@ -20,8 +20,8 @@ from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.errors import UnsupportedError
-from wgpu_infer.ops.contract import Op, lower_webgpu
-from wgpu_infer.ops.host import HostKV, HostWeight
+from wgpu_infer.contracts.contract import Op, lower_webgpu
+from wgpu_infer.contracts.host import HostKV, HostWeight
 
 
 class WebGPUBackend(Backend):
@@ -107,9 +107,7 @@ class WebGPUBackend(Backend):
         self.runtime.dispatch(pipeline, accesses, buffers, immediates, op.groups(params))
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
-        if fmt is not None and op.weight is not None and (reason := missing_format(fmt)):
-            return reason
-        return shader.missing_file(op, fmt)
+        return missing(op, fmt)
 
     def describe(self) -> str:
         subgroups = "subgroups" if self.device.subgroups else "no subgroups"
@@ -121,6 +119,13 @@ class WebGPUBackend(Backend):
 
     def close(self) -> None:
         self.runtime.close()
+
+
+def missing(op: Op, fmt: str | None = None) -> str | None:
+    """Why no adapter runs the op (with that weight format or KV type), or None: it depends on files, not on devices."""
+    if fmt is not None and op.weight is not None and (reason := missing_format(fmt)):
+        return reason
+    return shader.missing_file(op, fmt)
 
 
 def missing_format(fmt: str) -> str | None:

@@ -30,7 +30,7 @@ from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.errors import ParameterError
-from wgpu_infer.ops.contract import MAX_GROUPS, PARAMS_BYTES
+from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 
 DTYPES = ("float32", "int32", "uint32")
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.formats import quants
-from wgpu_infer.ops.host import HostWeight
+from wgpu_infer.contracts.host import HostWeight
 
 BLOCK_COLS = 32  # columns per block of the shaders, whatever the format's own block is
 
@@ -38,6 +38,10 @@ LAYOUTS: dict[str, Layout] = {
     "Q5_0": Layout(("qs",), ("qh", "d"), 8),
     "Q5_1": Layout(("qs",), ("qh", "d", "m"), 8),
     "IQ4_NL": Layout(("qs",), ("d",), 2),
+    "IQ4_XS": Layout(("qs",), ("d", "scales_h", "scales_l"), 8),
+    "MXFP4": Layout(("qs",), ("e",), 1),
+    "Q2_K": Layout(("scales", "qs"), ("d", "dmin"), 4),
+    "Q3_K": Layout(("hmask", "qs"), ("scales", "d"), 16),
     "Q4_K": Layout(("d", "dmin", "scales", "qs")),
     "Q5_K": Layout(("d", "dmin", "scales", "qh", "qs")),
     "Q6_K": Layout(("ql", "qh", "scales"), ("d",), 2),

@@ -11,7 +11,7 @@ from wgpu_infer.backends.webgpu.adapters import open_wgpu
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.shader import Module, assemble
-from wgpu_infer.ops.contract import PARAMS_BYTES
+from wgpu_infer.contracts.contract import PARAMS_BYTES
 
 Accesses = tuple[str, ...]  # "read" or "read_write" per binding
 BUFFER_TYPES = {"read": "read-only-storage", "read_write": "storage"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.webgpu.device import GpuDevice
-from wgpu_infer.ops.contract import PARAMS_BYTES
+from wgpu_infer.contracts.contract import PARAMS_BYTES
 
 MAX_QUEUED = 512  # dispatches per submit, so that no submit runs for seconds (systems reset a GPU that does)
 

@@ -13,7 +13,7 @@ from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
 from wgpu_infer.backends.webgpu.recorder import Recorder
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
-from wgpu_infer.ops.contract import MAX_GROUPS, PARAMS_BYTES
+from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 
 
 class Runtime:

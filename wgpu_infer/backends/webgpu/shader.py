@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from wgpu_infer.errors import UnsupportedError
-from wgpu_infer.ops.contract import Op
+from wgpu_infer.contracts.contract import Op
 
 IMPORT_LINE = re.compile(r"\A// import: ([\w, ]+)\n")
 

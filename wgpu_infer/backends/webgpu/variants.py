@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wgpu_infer.ops import matmul, matvec
-from wgpu_infer.ops.contract import Op
+from wgpu_infer.contracts import matmul, matvec
+from wgpu_infer.contracts.contract import Op
 
 
 def power_of_two(n: int, highest: int) -> int:

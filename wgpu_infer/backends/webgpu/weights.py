@@ -8,7 +8,7 @@ from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.pack import pack, row_code_bytes, row_scale_bytes
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.errors import OutOfMemoryError
-from wgpu_infer.ops.host import HostWeight
+from wgpu_infer.contracts.host import HostWeight
 
 UPLOAD_BYTES = 16 << 20  # of codes packed at a time
 
@@ -40,7 +40,7 @@ def upload_piece(runtime: Runtime, host: HostWeight, row0: int, rows: int, label
     code_bytes, scale_bytes = row_code_bytes(host.format, host.cols), row_scale_bytes(host.format, host.cols)
     codes = runtime.create(rows * code_bytes, label)
     scales = runtime.create(rows * scale_bytes, label) if scale_bytes else codes
-    step = max(2, UPLOAD_BYTES // code_bytes // 2 * 2)  # even, so that a chunk's scales begin with a whole word
+    step = max(4, UPLOAD_BYTES // code_bytes // 4 * 4)  # by fours, so that a chunk's scales begin with a whole word
     for start in range(0, rows, step):
         part = pack(host.slice_rows(row0 + start, row0 + min(start + step, rows)))
         runtime.buffers.write(codes, part.codes, start * code_bytes)
