@@ -10,8 +10,8 @@ import numpy as np
 from wgpu_infer.backends.base import Array, Backend, Handle
 from wgpu_infer.backends.compare import compare
 from wgpu_infer.backends.reference import ReferenceBackend
-from wgpu_infer.ops.contract import Case, Op, Operand, as_outputs
-from wgpu_infer.ops.host import HostKV, HostWeight
+from wgpu_infer.contracts.contract import Case, Op, Operand, as_outputs
+from wgpu_infer.contracts.host import HostKV, HostWeight
 
 GUARD = 192  # elements behind each written operand that nobody may touch
 SENTINEL = {"f32": np.float32(-12345.678), "u32": np.uint32(0xDEADBEEF)}

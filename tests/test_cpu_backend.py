@@ -13,13 +13,13 @@ from conftest import ROOT
 from op_runner import run_case
 
 from wgpu_infer.backends import cpu
+from wgpu_infer.contracts import attention, embedding, gather_rows, kv_write, matmul, matvec, rope
+from wgpu_infer.contracts.cases import activations, index_array, random_weight
+from wgpu_infer.contracts.contract import Op, lower_cpu
+from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
-from wgpu_infer.ops import attention, embedding, gather_rows, kv_write, matmul, matvec, rope
-from wgpu_infer.ops.cases import activations, index_array, random_weight
-from wgpu_infer.ops.contract import Op, lower_cpu
-from wgpu_infer.ops.host import HostKV, HostWeight
-from wgpu_infer.ops.table import OPS
 
 CASES = [pytest.param(op, case, id=f"{op.name}-{case.id}") for op in OPS.values() for case in op.cases()]
 
@@ -225,7 +225,7 @@ def test_a_failing_self_test_is_a_device_error(monkeypatch, caplog):
 
     cpu.load_kernels.cache_clear()
     monkeypatch.setattr(selftest, "failure", lambda _: "row 0 of a test sum is 3")
-    with pytest.raises(DeviceError, match="row 0 of a test sum is 3.*reference"):
+    with pytest.raises(DeviceError, match=r"row 0 of a test sum is 3.*reference"):
         cpu.CPUBackend()
     problems = ["damaged", None]
     monkeypatch.setattr(selftest, "failure", lambda _: problems.pop(0))
@@ -269,7 +269,7 @@ def child(code: str, **environment: str) -> tuple[str, str]:
 CHEAP = """
 import numpy as np
 from wgpu_infer.backends.cpu import CPUBackend, find_twin
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts.table import OPS
 from op_runner import check_case
 backend = CPUBackend()
 for op in (OPS["argmax"], OPS["rms_norm"]):
@@ -312,7 +312,7 @@ TWO_CALLERS = """
 import threading
 import numpy as np
 from wgpu_infer.backends import cpu
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts.table import OPS
 from op_runner import run_case
 cpu.SERIAL_ITEMS = 0
 backend = cpu.CPUBackend()
@@ -340,7 +340,7 @@ def test_two_python_threads_may_call_at_once(layer):
 
 SOME_CASES = """
 from wgpu_infer.backends.cpu import CPUBackend
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts.table import OPS
 from op_runner import check_case
 backend = CPUBackend()
 for op in OPS.values():
@@ -361,11 +361,11 @@ def test_no_kernel_leaves_its_arrays():
 
 SMALL_CASES = """
 from wgpu_infer.backends.cpu import CPUBackend
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts.table import OPS
 from op_runner import check_case
 backend = CPUBackend()
 for op in OPS.values():
-    case = min(op.cases(), key=lambda case: sum(value.size for value in case.operands.values() if hasattr(value, "size")))
+    case = min(op.cases(), key=lambda each: sum(getattr(value, "size", 0) for value in each.operands.values()))
     check_case(backend, op, case)
     print(op.name)
 """

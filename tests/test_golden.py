@@ -14,7 +14,6 @@ from wgpu_infer.llm import LLM
 from wgpu_infer.sampling.params import SamplingParams
 
 STORIES = ["f32", "F16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q4_K_M", "Q6_K"]
-ON_WEBGPU = {"f32", "F16", "Q8_0", "Q4_0"}  # the others hold formats that no shader reads yet
 DEVICES = ["reference", "cpu", pytest.param("webgpu", marks=pytest.mark.webgpu)]
 FLOAT_NMSE = 1e-6  # whole models on float paths
 LLAMA_CPP_NMSE = {"f32": 1e-6, "F16": 1e-5}  # it rounds activations to F16 for F16 weights
@@ -82,8 +81,6 @@ def test_golden_logits(device, kv, limit, golden, open_llm):
 @pytest.mark.parametrize("device", DEVICES[1:])
 @pytest.mark.parametrize("name", STORIES)
 def test_every_format_agrees_with_the_reference(device, name, open_llm, golden):
-    if device == "webgpu" and name not in ON_WEBGPU:
-        pytest.skip("docs/ops.md lists a format of this file as missing on webgpu")
     ids = golden["ids"][:100].tolist()
     with LLM(stories(name), device="reference") as llm:
         want = llm.logits(ids)

@@ -11,12 +11,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [  # from the bottom; a module imports only from layers below its own, or from its own
-    ["wgpu_infer.errors", "cpu_fallback", "wgpu_infer.formats", "wgpu_infer.ops", "wgpu_infer.shaders"],
+    [
+        "wgpu_infer.errors",
+        "wgpu_infer.__version__",
+        "cpu_fallback",
+        "wgpu_infer.formats",
+        "wgpu_infer.contracts",
+        "wgpu_infer.shaders",
+    ],
     ["wgpu_infer.backends"],
-    ["wgpu_infer.models", "wgpu_infer.scheduler", "wgpu_infer.sampling", "wgpu_infer.tokenizer"],
+    [
+        "wgpu_infer.models",
+        "wgpu_infer.scheduler",
+        "wgpu_infer.calibration",
+        "wgpu_infer.sampling",
+        "wgpu_infer.tokenizer",
+    ],
     ["wgpu_infer.engine"],
-    ["wgpu_infer.llm", "wgpu_infer.library"],
-    ["wgpu_infer.generate", "wgpu_infer.cli", "wgpu_infer.doctor", "wgpu_infer.terminal", "wgpu_infer.inspect"],
+    ["wgpu_infer.llm", "wgpu_infer.ops"],
+    [
+        "wgpu_infer.__main__",
+        "wgpu_infer.generate",
+        "wgpu_infer.cli",
+        "wgpu_infer.doctor",
+        "wgpu_infer.terminal",
+        "wgpu_infer.inspect",
+    ],
 ]
 FILES = sorted([*(ROOT / "wgpu_infer").rglob("*.py"), *(ROOT / "cpu_fallback").rglob("*.py")])
 

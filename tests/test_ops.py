@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from op_runner import check_case
 
-from wgpu_infer.ops.contract import KINDS, lower_cpu, lower_webgpu
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts.contract import KINDS, lower_cpu, lower_webgpu
+from wgpu_infer.contracts.table import OPS
 
 CASES = [pytest.param(op, case, id=f"{op.name}-{case.id}") for op in OPS.values() for case in op.cases()]
 

@@ -29,7 +29,7 @@ def test_philox_known_answers(counter, key, expected):
 
 def test_uniform_is_in_range_and_spread():
     draws = np.array([uniform(7, position) for position in range(4000)])
-    assert 0 <= draws.min() and draws.max() < 1
+    assert draws.min() >= 0 and draws.max() < 1
     counts = np.histogram(draws, 10, (0, 1))[0]
     assert (np.abs(counts - 400) < 100).all()
     assert uniform(7, 3) != uniform(8, 3) != uniform(7 + 2**32, 3)

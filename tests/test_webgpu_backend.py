@@ -14,13 +14,13 @@ from test_ops import CASES, case_format
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED
-from wgpu_infer.errors import OutOfMemoryError, ParameterError, UnsupportedError
-from wgpu_infer.formats import quants
 from wgpu_infer.contracts import attention, matvec
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Case
 from wgpu_infer.contracts.host import HostKV
 from wgpu_infer.contracts.table import OPS
+from wgpu_infer.errors import OutOfMemoryError, ParameterError, UnsupportedError
+from wgpu_infer.formats import quants
 
 pytestmark = pytest.mark.webgpu
 
@@ -205,8 +205,8 @@ def test_missing_says_what_is_missing(webgpu, monkeypatch):
     host = random_weight("Q4_0", 2, 64, 0)
     monkeypatch.delitem(LAYOUTS, "Q4_0")
     assert webgpu.missing(OPS["matvec"], "Q4_0") == "no packing is known for Q4_0"
-    with pytest.raises(UnsupportedError, match="blk.0 in Q4_0 does not run on webgpu: no packing is known"):
-        webgpu.weight(host, r"blk.0")
+    with pytest.raises(UnsupportedError, match=r"blk.0 in Q4_0 does not run on webgpu: no packing is known"):
+        webgpu.weight(host, "blk.0")
     monkeypatch.setattr(shader, "path_of", lambda name, shared=False: shader.shader_root() / "gone.wgsl")
     with pytest.raises(UnsupportedError, match=r"matvec with Q8_0 does not run on webgpu: .*quant_q8_0\.wgsl"):
         webgpu.require(OPS["matvec"], "Q8_0")

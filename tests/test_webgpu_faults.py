@@ -15,8 +15,8 @@ import pytest
 from wgpu_infer.backends.webgpu import native, selftest
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.device import classify
+from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
-from wgpu_infer.ops.table import OPS
 
 pytestmark = pytest.mark.webgpu
 
@@ -66,7 +66,7 @@ LOST = """
     import numpy as np
     from wgpu_infer.backends.webgpu.backend import WebGPUBackend
     from wgpu_infer.errors import DeviceError
-    from wgpu_infer.ops.table import OPS
+    from wgpu_infer.contracts.table import OPS
 
     backend = WebGPUBackend()
     x, y = backend.array(np.ones(4, np.float32)), backend.array(np.ones(4, np.float32))

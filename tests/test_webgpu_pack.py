@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense, pack, row_code_bytes, row_scale_bytes, unpack
-from wgpu_infer.formats import quants
 from wgpu_infer.contracts.cases import index_array, random_weight
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
+from wgpu_infer.formats import quants
 
 
 def random_bytes(fmt: str, rows: int, cols: int) -> HostWeight:

@@ -10,10 +10,10 @@ import pytest
 from wgpu_infer.backends.webgpu import shader, variants, wgsl
 from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
-from wgpu_infer.errors import DeviceError, UnsupportedError
 from wgpu_infer.contracts.contract import PARAMS_BYTES, lower_webgpu
 from wgpu_infer.contracts.host import KV_DTYPES
 from wgpu_infer.contracts.table import OPS
+from wgpu_infer.errors import DeviceError, UnsupportedError
 
 SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
 ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))

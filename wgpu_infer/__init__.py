@@ -21,9 +21,12 @@ from wgpu_infer.errors import (
 )
 
 if TYPE_CHECKING:
+    from wgpu_infer import ops
     from wgpu_infer.backends.webgpu.compute import Device
     from wgpu_infer.llm import LLM, Generation
+    from wgpu_infer.models.verify import VerifyReport
     from wgpu_infer.sampling.params import SamplingParams
+    from wgpu_infer.scheduler import HybridScheduler
     from wgpu_infer.tokenizer.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
@@ -34,7 +37,10 @@ _LAZY = {
     "SamplingParams": "wgpu_infer.sampling.params",
     "Tokenizer": "wgpu_infer.tokenizer.tokenizer",
     "Device": "wgpu_infer.backends.webgpu.compute",
+    "HybridScheduler": "wgpu_infer.scheduler",
+    "VerifyReport": "wgpu_infer.models.verify",
 }
+_LAZY_MODULES = {"ops": "wgpu_infer.ops"}
 
 __all__ = [
     "LLM",
@@ -43,6 +49,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "Generation",
+    "HybridScheduler",
     "ModelFormatError",
     "OutOfMemoryError",
     "ParameterError",
@@ -50,11 +57,15 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "UnsupportedError",
+    "VerifyReport",
     "WgpuInferError",
+    "ops",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _LAZY_MODULES:
+        return importlib.import_module(_LAZY_MODULES[name])
     if name not in _LAZY:
         raise AttributeError(f"module 'wgpu_infer' has no attribute {name!r}")
     value = getattr(importlib.import_module(_LAZY[name]), name)

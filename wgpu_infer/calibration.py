@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from wgpu_infer.backends.base import Array, Backend
-from wgpu_infer.ops.host import HostWeight
-from wgpu_infer.ops.table import OPS
+from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.contracts.table import OPS
 
 VERSION = 1
 REPEATS = 5

@@ -81,7 +81,7 @@ def self_test(backend: Backend) -> None:
     """3 + 4 on the device."""
     import numpy as np
 
-    from wgpu_infer.ops.table import OPS
+    from wgpu_infer.contracts.table import OPS
 
     x, y = backend.array(np.full(64, 3, np.float32)), backend.array(np.full(64, 4, np.float32))
     backend.run(OPS["add"], x, y, n=64, period=64)

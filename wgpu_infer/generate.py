@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from wgpu_infer.contracts.host import KV_DTYPES
 from wgpu_infer.llm import DEVICES, LLM, Generation, GenerationStream
-from wgpu_infer.ops.host import KV_DTYPES
 from wgpu_infer.sampling.params import SamplingParams
 from wgpu_infer.terminal import LoadingBar, run_cli
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from wgpu_infer.backends.base import Backend
 from wgpu_infer.backends.registry import open_backend
+from wgpu_infer.contracts.host import check_kv
 from wgpu_infer.engine.engine import MAX_SEQUENCES, PREFILL_TOKENS, Engine
 from wgpu_infer.engine.sequence import FinishReason, Piece, Sequence, Timings
 from wgpu_infer.engine.worker import EngineWorker, PieceStream
@@ -22,7 +23,6 @@ from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.transformer import Transformer
 from wgpu_infer.models.verify import PREFILL, VerifyReport, verify
 from wgpu_infer.models.weights import load_weights, products
-from wgpu_infer.ops.host import check_kv
 from wgpu_infer.sampling.params import SamplingParams
 from wgpu_infer.scheduler import HybridScheduler
 from wgpu_infer.tokenizer.tokenizer import Tokenizer

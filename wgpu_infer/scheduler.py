@@ -18,10 +18,10 @@ import numpy as np
 from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight
 from wgpu_infer.backends.registry import open_backend
 from wgpu_infer.calibration import Costs, load_or_measure
+from wgpu_infer.contracts.contract import Op
+from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
-from wgpu_infer.ops.contract import Op
-from wgpu_infer.ops.host import HostKV, HostWeight
-from wgpu_infer.ops.table import OPS
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class HybridScheduler(Backend):
             value = operands.get(spec.name)
             if isinstance(value, HostWeight):
                 handles[spec.name] = backend.weight(value)
+            elif isinstance(value, HostKV):
+                handles[spec.name] = upload_pages(backend, value)
             elif value is None:
                 dtype = np.uint32 if spec.dtype == "u32" else np.float32
                 handles[spec.name] = backend.empty(spec.shape(params), dtype)
@@ -173,6 +175,13 @@ class HybridScheduler(Backend):
     def close(self) -> None:
         for backend in self.backends.values():
             backend.close()
+
+
+def upload_pages(backend: Backend, host: HostKV) -> KV:
+    pages, kv_heads, _, head_dim = host.k.shape
+    kv = backend.kv(pages, kv_heads, head_dim, backend.array(host.table), host.dtype)
+    backend.write_kv(kv, host)
+    return kv
 
 
 def weight_format(operands: Mapping[str, Any]) -> str | None:

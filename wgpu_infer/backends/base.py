@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from wgpu_infer.contracts.contract import Op
+from wgpu_infer.contracts.host import HostKV, HostWeight
 from wgpu_infer.errors import UnsupportedError
-from wgpu_infer.ops.contract import Op
-from wgpu_infer.ops.host import HostKV, HostWeight
 
 
 @dataclass(eq=False)

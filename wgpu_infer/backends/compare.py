@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.ops.contract import Op
+from wgpu_infer.contracts.contract import Op
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.backends.cpu_operands import STORAGE, Blocks, Buffer, Pages, lower, raw_blocks, refusal, zeros
+from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
+from wgpu_infer.contracts.host import HostKV, HostWeight, check_kv
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
-from wgpu_infer.ops.contract import PAGE_SLOTS, Op
-from wgpu_infer.ops.host import HostKV, HostWeight, check_kv
 
 Twin = Callable[..., int]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import Array, Handle, Weight
+from wgpu_infer.backends.base import KV, Array, Handle, Weight
+from wgpu_infer.contracts.contract import Op
 from wgpu_infer.errors import OutOfMemoryError, ParameterError
 from wgpu_infer.formats import quants
-from wgpu_infer.ops.contract import Op
 
 MAX_VIEWS = 64  # shapes kept per array; prompts of ever new lengths start over
 DTYPES = {"f32": np.dtype(np.float32), "u32": np.dtype(np.uint32)}
@@ -86,24 +86,30 @@ STORAGE: dict[str, tuple[Convert, Convert]] = {
 def lower(
     op: Op, operands: tuple[Handle, ...], shapes: list[tuple[int, ...]], params: Mapping[str, Any]
 ) -> tuple[list[Any], int]:
-    """The twin's arguments up to the parameters, in the order of `lower_cpu(op)`, and how many items they hold."""
+    """The twin's arguments up to the parameters, in the order of `lower_cpu(op)`, and about how many items it reads."""
     out: list[Any] = []
-    items = 0
+    items, index = 0, None
     for spec, value, shape in zip(op.operands, operands, shapes, strict=True):
         if isinstance(value, Array):
             if value.dtype != DTYPES[spec.dtype]:
                 raise TypeError(f"{op.name}: operand {spec.name} must be {spec.dtype}, not {value.dtype}")
             out.append(value.payload.view(shape))
             items += out[-1].size
+            index = out[-1] if spec.kind == "index" else index
         elif isinstance(value, Weight):
             agree(op, params, rows=value.rows, cols=value.cols)
             out += (value.payload.data, value.payload.kind)
-            items += value.payload.data.size
+            items += value.payload.data.size if index is None else 0  # by an index, a few rows are read
         else:
             agree(op, params, kv_heads=value.kv_heads, head_dim=value.head_dim, table_width=value.table.shape[1])
             out += (value.payload.k, value.payload.v, value.table.payload.view(value.table.shape))
-            items += value.payload.k.size
+            items += past_items(index, value) if spec.access == "r" else 0
     return out, items
+
+
+def past_items(index: np.ndarray | None, kv: KV) -> int:
+    """At most how many items of K and V the tokens of the index see."""
+    return 0 if index is None else 2 * len(index) * (int(index[:, 2].max()) + 1) * kv.kv_heads * kv.head_dim
 
 
 def agree(op: Op, params: Mapping[str, Any], **sizes: int) -> None:

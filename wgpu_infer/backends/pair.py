@@ -14,8 +14,8 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.backends.compare import Disagreement, compare
-from wgpu_infer.ops.contract import Op, Operand
-from wgpu_infer.ops.host import HostKV, HostWeight
+from wgpu_infer.contracts.contract import Op, Operand
+from wgpu_infer.contracts.host import HostKV, HostWeight
 
 
 class PairBackend(Backend):

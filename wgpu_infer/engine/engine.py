@@ -11,11 +11,11 @@ from collections import deque
 
 import numpy as np
 
+from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.engine.kv_cache import KVCache, bytes_per_page
 from wgpu_infer.engine.sequence import Piece, Sequence
 from wgpu_infer.errors import ContextLengthError, DeviceError, OutOfMemoryError, ParameterError
 from wgpu_infer.models.transformer import Batch, Phase, Transformer
-from wgpu_infer.ops.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.sampling.chain import sample
 
 PREFILL_TOKENS = 128  # tokens of a prefill step: enough to reuse weights, short enough to interrupt

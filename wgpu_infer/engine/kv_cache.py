@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Backend
+from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.models.config import ModelConfig
-from wgpu_infer.ops.contract import PAGE_SLOTS, ceil_div
 
 
 class KVCache:

@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Array, Backend, Weight
+from wgpu_infer.contracts.glu import ACTIVATIONS
+from wgpu_infer.contracts.table import OPS
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.rope_table import rope_table
 from wgpu_infer.models.weights import Weights
-from wgpu_infer.ops.glu import ACTIVATIONS
-from wgpu_infer.ops.table import OPS
 
 Phase = Literal["prefill", "decode"]
 LINEAR = {"prefill": OPS["matmul"], "decode": OPS["matvec"]}

@@ -10,10 +10,10 @@ import numpy as np
 from wgpu_infer.backends.base import Array, Backend, Weight
 from wgpu_infer.backends.compare import Disagreement
 from wgpu_infer.backends.pair import PairBackend
+from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.transformer import Batch, Transformer
 from wgpu_infer.models.weights import load_weights
-from wgpu_infer.ops.contract import PAGE_SLOTS, ceil_div
 
 PREFILL = 5  # tokens of the prompt step; the rest are decoded one by one
 

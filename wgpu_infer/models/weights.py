@@ -14,12 +14,12 @@ import numpy as np
 
 from wgpu_infer.backends.base import Array, Backend, Weight
 from wgpu_infer.backends.reference import ReferenceBackend
+from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.errors import ModelFormatError, UnsupportedError
 from wgpu_infer.formats import quants
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.archs import Arch
 from wgpu_infer.models.config import ModelConfig
-from wgpu_infer.ops.host import HostWeight
 
 Shape = tuple[str, ...]  # sizes by their name in ModelConfig, (rows, cols) or (n,)
 Progress = Callable[[int, int], None]  # bytes loaded so far, bytes in all

@@ -19,9 +19,9 @@ from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
-from wgpu_infer.errors import UnsupportedError
 from wgpu_infer.contracts.contract import Op, lower_webgpu
 from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.errors import UnsupportedError
 
 
 class WebGPUBackend(Backend):

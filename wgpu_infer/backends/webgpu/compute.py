@@ -29,8 +29,8 @@ from wgpu_infer.backends.webgpu import selftest, wgsl
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.runtime import Runtime
-from wgpu_infer.errors import ParameterError
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
+from wgpu_infer.errors import ParameterError
 
 DTYPES = ("float32", "int32", "uint32")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.formats import quants
 from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.formats import quants
 
 BLOCK_COLS = 32  # columns per block of the shaders, whatever the format's own block is
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from wgpu_infer.errors import UnsupportedError
-from wgpu_infer.formats import quants
 from wgpu_infer.contracts.contract import PAGE_SLOTS
 from wgpu_infer.contracts.host import check_kv
+from wgpu_infer.errors import UnsupportedError
+from wgpu_infer.formats import quants
 
 MAX_HEAD_DIM = 256  # attention.wgsl: one invocation of 64 holds four values of the output
 Q8_WORDS = 9  # per 32 values: 8 of codes, then the f16 scale

@@ -12,8 +12,8 @@ from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
 from wgpu_infer.backends.webgpu.recorder import Recorder
-from wgpu_infer.errors import DeviceError, OutOfMemoryError
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
+from wgpu_infer.errors import DeviceError, OutOfMemoryError
 
 
 class Runtime:

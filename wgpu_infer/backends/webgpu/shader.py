@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from wgpu_infer.errors import UnsupportedError
 from wgpu_infer.contracts.contract import Op
+from wgpu_infer.errors import UnsupportedError
 
 IMPORT_LINE = re.compile(r"\A// import: ([\w, ]+)\n")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.pack import pack, row_code_bytes, row_scale_bytes
 from wgpu_infer.backends.webgpu.runtime import Runtime
-from wgpu_infer.errors import OutOfMemoryError
 from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.errors import OutOfMemoryError
 
 UPLOAD_BYTES = 16 << 20  # of codes packed at a time
 

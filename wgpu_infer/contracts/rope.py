@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.ops.cases import activations, index_array
-from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, index, params
+from wgpu_infer.contracts.cases import activations, index_array
+from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, index, params
 
 HALF, INTERLEAVED = 0, 1
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.cases import activations, index_array
-from wgpu_infer.ops.contract import PAGE_SLOTS, Case, Op, dense, grid, index, kv, params
-from wgpu_infer.ops.host import KV_DTYPES, HostKV
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.cases import activations, index_array
+from wgpu_infer.contracts.contract import PAGE_SLOTS, Case, Op, dense, grid, index, kv, params
+from wgpu_infer.contracts.host import KV_DTYPES, HostKV
 
 
 def reference(k: np.ndarray, v: np.ndarray, index: np.ndarray, kv: HostKV, **_: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.formats import quants
-from wgpu_infer.ops.host import HostWeight
 
 SCALE_FIELDS = ("d", "dmin", "m")
 

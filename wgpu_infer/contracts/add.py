@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.cases import activations
-from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.cases import activations
+from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params
 
 
 def reference(x: np.ndarray, y: np.ndarray, *, period: int, **_: int) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params
-from wgpu_infer.ops.glu import ACTIVATIONS, FUNCTIONS, spread
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params
+from wgpu_infer.contracts.glu import ACTIVATIONS, FUNCTIONS, spread
 
 
 def reference(x: np.ndarray, *, activation: int, **_: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The op contract: written once, everything else is derived from it.
 
-An `Op` names its operands in order, its parameters, how it is dispatched, its numpy reference and how far a backend may be
-from that reference. From the name alone the rest is found: `shaders/<name>.wgsl`, `cpu_fallback/<name>.py`, the tests, the
-bench row and the row of docs/ops.md. The lowering tables below say, per operand kind, what a shader binds and what a numba
+An `Op` names its operands in order, its parameters, how it is dispatched, its numpy reference and how far a backend may
+be from that reference. From the name alone the rest is found: `shaders/<name>.wgsl`, `cpu_fallback/<name>.py`, the
+tests and the row of docs/ops.md. The lowering tables below say, per operand kind, what a shader binds and what a numba
 twin takes; a test holds shaders and twins to them.
 """
 
@@ -66,7 +66,7 @@ def params(**fields: str) -> np.dtype:
 
 @dataclass(frozen=True)
 class Case:
-    """One concrete call of an op: operand values by name (weights as `HostWeight`, kv as `HostKV`) and its parameters."""
+    """One concrete call of an op: operand values by name (weights as `HostWeight`, kv as `HostKV`), and parameters."""
 
     id: str
     operands: Mapping[str, Any]

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.cases import index_array, random_weight, weight_formats
-from wgpu_infer.ops.contract import Case, Op, dense, grid, index, params, weight
-from wgpu_infer.ops.host import HostWeight
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.cases import index_array, random_weight, weight_formats
+from wgpu_infer.contracts.contract import Case, Op, dense, grid, index, params, weight
+from wgpu_infer.contracts.host import HostWeight
 
 
 def reference(index: np.ndarray, w: HostWeight, *, row0: int, rows: int, **_: int) -> np.ndarray:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wgpu_infer.ops import bounds, matvec
-from wgpu_infer.ops.cases import weight_formats
-from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params, weight
+from wgpu_infer.contracts import bounds, matvec
+from wgpu_infer.contracts.cases import weight_formats
+from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params, weight
 
 TILE_ROWS = 64
 TILE_TOKENS = 32

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wgpu_infer.contracts.contract import PAGE_SLOTS
 from wgpu_infer.errors import ParameterError
 from wgpu_infer.formats import quants
-from wgpu_infer.ops.contract import PAGE_SLOTS
 
 KV_DTYPES = ("f16", "f32", "q8_0")
 

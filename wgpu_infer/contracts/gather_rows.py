@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.cases import activations, index_array
-from wgpu_infer.ops.contract import Case, Op, dense, grid, index, params
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.cases import activations, index_array
+from wgpu_infer.contracts.contract import Case, Op, dense, grid, index, params
 
 
 def reference(x: np.ndarray, index: np.ndarray, *, rows: int, **_: int) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.cases import activations
-from wgpu_infer.ops.contract import Case, Op, dense, grid, params
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.cases import activations
+from wgpu_infer.contracts.contract import Case, Op, dense, grid, params
 
 
 def reference(x: np.ndarray, **_: int) -> np.ndarray:

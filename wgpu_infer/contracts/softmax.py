@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.ops.cases import activations
-from wgpu_infer.ops.contract import Case, Op, dense, grid, params
+from wgpu_infer.contracts.cases import activations
+from wgpu_infer.contracts.contract import Case, Op, dense, grid, params
 
 
 def reference(x: np.ndarray, *, scale: float, **_: int) -> np.ndarray:

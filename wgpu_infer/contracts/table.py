@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wgpu_infer.ops import (
+from wgpu_infer.contracts import (
     activate,
     add,
     add_rms_norm,
@@ -19,7 +19,7 @@ from wgpu_infer.ops import (
     rope,
     softmax,
 )
-from wgpu_infer.ops.contract import Op
+from wgpu_infer.contracts.contract import Op
 
 OPS: dict[str, Op] = {
     module.OP.name: module.OP

@@ -1,9 +1,9 @@
 """attention: causal softmax attention of each token's heads over its sequence's KV pages, with an online softmax
 (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135), so no score matrix exists anywhere.
 
-Query head h reads KV head h // (heads / kv_heads). Keys are walked page by page from position 0, whatever the batch, so a
-token's result does not depend on its neighbours. `window` w > 0: only the last w positions; `softcap` c > 0: scores become
-c·tanh(score / c).
+Query head h reads KV head h // (heads / kv_heads). Keys are walked page by page from position 0, whatever the batch, so
+a token's result does not depend on its neighbours. `window` w > 0: only the last w positions; `softcap` c > 0: scores
+become c·tanh(score / c).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.ops.cases import activations, index_array
-from wgpu_infer.ops.contract import PAGE_SLOTS, Case, Op, dense, grid, index, kv, params
-from wgpu_infer.ops.host import HostKV
+from wgpu_infer.contracts.cases import activations, index_array
+from wgpu_infer.contracts.contract import PAGE_SLOTS, Case, Op, dense, grid, index, kv, params
+from wgpu_infer.contracts.host import HostKV
 
 
 def reference(

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.ops import bounds
-from wgpu_infer.ops.cases import activations, random_weight, weight_formats
-from wgpu_infer.ops.contract import Case, Op, ceil_div, dense, grid, params, weight
-from wgpu_infer.ops.host import HostWeight
+from wgpu_infer.contracts import bounds
+from wgpu_infer.contracts.cases import activations, random_weight, weight_formats
+from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params, weight
+from wgpu_infer.contracts.host import HostWeight
 
 ROWS_PER_GROUP = 4
 TOKENS_PER_GROUP = 8
