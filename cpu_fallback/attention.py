@@ -1,8 +1,8 @@
 """attention: causal softmax attention over KV pages, with an online softmax: no score matrix exists.
 
-A task is one token and one KV head: keys are walked page by page from the first that the window reaches, a key or
-value row is converted to float32 once for all query heads that share it, and the running maximum and sum are
-corrected once a page. Nothing depends on the other tokens of the batch.
+A task is one token and one KV head: keys are walked page by page from the first that the window reaches, a page's rows
+are converted to float32 once for all query heads that share them, and the running maximum and sum are corrected once a
+page. Nothing depends on the other tokens of the batch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numba import prange
 
 from cpu_fallback.checks import POSITION, SEQUENCE, SLOTS, first_bad_page
 from cpu_fallback.jit import device, parallel_kernel
-from cpu_fallback.kv import load_row
-from cpu_fallback.sums import dot
+from cpu_fallback.kv import load_rows
+from cpu_fallback.sums import dot_of_rows
 
 LOWEST, NOTHING, ONE = np.float32(-np.inf), np.float32(0), np.float32(1)
 
@@ -47,21 +47,19 @@ def attend(queries, index, kv_k, kv_v, kv_table, outputs, t, head, window, scale
     q, out = queries[t, head * group : (head + 1) * group], outputs[t, head * group : (head + 1) * group]
     pages, position = kv_table[index[t, SEQUENCE]], np.int64(index[t, POSITION])
     start = max(0, position + 1 - window) if window > 0 else 0
-    row = np.empty(q.shape[1], np.float32)
-    scores = np.empty((q.shape[0], SLOTS), np.float32)
-    state = np.empty((q.shape[0], 2), np.float32)  # per query head: the maximum so far, the sum of exp(score - maximum)
+    rows = np.empty((SLOTS, q.shape[1]), np.float32)  # a page's keys, then its values
+    scores = np.empty((group, SLOTS), np.float32)
+    state = np.empty((group, 2), np.float32)  # per query head: the maximum so far, the sum of exp(score - maximum)
     clear(state, out)
     for p in range(start // SLOTS, position // SLOTS + 1):
         page, base = pages[p], p * SLOTS
         low, high = max(start - base, 0), min(position + 1 - base, SLOTS)
-        for slot in range(low, high):
-            load_row(kv_k[page, head, slot], row)
-            score(q, row, scale, softcap, slot, scores)
-        for g in range(q.shape[0]):
+        load_rows(kv_k[page, head], low, high, rows)
+        score(q, rows, low, high, scale, softcap, scores)
+        for g in range(group):
             rescale(scores, low, high, g, state, out)
-        for slot in range(low, high):
-            load_row(kv_v[page, head, slot], row)
-            add_values(scores, slot, row, out)
+        load_rows(kv_v[page, head], low, high, rows)
+        add_values(scores, rows, low, high, out)
     divide(state, out)
 
 
@@ -74,11 +72,12 @@ def clear(state, out):
 
 
 @device
-def score(q, key, scale, softcap, slot, scores):
-    """scores[:, slot] = q·key, scaled and capped."""
+def score(q, keys, low, high, scale, softcap, scores):
+    """scores[:, low:high] = q·key, scaled and capped."""
     for g in range(q.shape[0]):
-        value = dot(q[g], key) * scale
-        scores[g, slot] = softcap * math.tanh(value / softcap) if softcap > NOTHING else value
+        for slot in range(low, high):
+            value = dot_of_rows(q, g, keys, slot) * scale
+            scores[g, slot] = softcap * math.tanh(value / softcap) if softcap > NOTHING else value
 
 
 @device
@@ -98,11 +97,13 @@ def rescale(scores, low, high, g, state, out):
 
 
 @device
-def add_values(scores, slot, value, out):
+def add_values(scores, values, low, high, out):
+    """out (group, head_dim) += scores · values, one slot after the other."""
     for g in range(out.shape[0]):
-        factor = scores[g, slot]
-        for i in range(out.shape[1]):
-            out[g, i] += factor * value[i]
+        for slot in range(low, high):
+            factor = scores[g, slot]
+            for i in range(out.shape[1]):
+                out[g, i] += factor * values[slot, i]
 
 
 @device

@@ -24,14 +24,13 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import llvmlite
 import numba
-import numpy as np
-from llvmlite import binding
 from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 config: Any = numba.config  # its attributes come from the environment
@@ -59,13 +58,13 @@ def folder_name() -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    modules = "-".join(f"{module.__name__}{module.__version__}" for module in (numba, np, llvmlite))
+    modules = "-".join(name + metadata.version(name) for name in ("numba", "numpy", "llvmlite"))
     return f"py{platform.python_version()}-{modules}-{cpu_name()}-{digest.hexdigest()[:16]}"
 
 
 def cpu_name() -> str:
     """LLVM's name of the processor that kernels are compiled for."""
-    return config.CPU_NAME or binding.get_host_cpu_name()
+    return cpu_target.target_context.codegen().magic_tuple()[1]
 
 
 @functools.cache

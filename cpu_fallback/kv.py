@@ -31,20 +31,23 @@ def storage(kind: str, head_dim: int) -> tuple[type, int]:
 
 
 @device
-def load_f32(row, out):
-    for i in range(out.size):
-        out[i] = row[i]
+def load_f32(rows, low, high, out):
+    for s in range(low, high):
+        for i in range(out.shape[1]):
+            out[s, i] = rows[s, i]
 
 
 @device
-def load_f16(row, out):
-    for i in range(out.size):
-        out[i] = half_to_float(row[i])
+def load_f16(rows, low, high, out):
+    for s in range(low, high):
+        for i in range(out.shape[1]):
+            out[s, i] = half_to_float(rows[s, i])
 
 
 @device
-def load_q8_0(row, out):
-    dequantize_q8_0(row, 0, out.size, out)
+def load_q8_0(rows, low, high, out):
+    for s in range(low, high):
+        dequantize_q8_0(rows[s], 0, out.shape[1], out[s])
 
 
 @device
@@ -92,9 +95,9 @@ LOAD = {np.float32: load_f32, np.uint16: load_f16, np.uint8: load_q8_0}
 STORE = {np.float32: store_f32, np.uint16: store_f16, np.uint8: store_q8_0}
 
 
-def load_row(row, out):
-    """row: a row of a page -> out float32 (head_dim)."""
-    LOAD[row.dtype.type](row, out)
+def load_rows(rows, low, high, out):
+    """rows (64, row), one head of a page -> out float32 (64, head_dim), slots low..high-1."""
+    LOAD[rows.dtype.type](rows, low, high, out)
 
 
 def store_row(x, row):
@@ -102,10 +105,10 @@ def store_row(x, row):
     STORE[row.dtype.type](x, row)
 
 
-@overload(load_row)
-def compiled_load_row(row, out):
-    load = LOAD[as_dtype(row.dtype).type]
-    return lambda row, out: load(row, out)
+@overload(load_rows)
+def compiled_load_rows(rows, low, high, out):
+    load = LOAD[as_dtype(rows.dtype).type]
+    return lambda rows, low, high, out: load(rows, low, high, out)
 
 
 @overload(store_row)

@@ -76,8 +76,9 @@ def test_any_bytes_dequantise_to_the_bits_of_the_table(name):
 
 @numba.njit
 def store_and_load(x, row, out):
-    kv.store_row(x, row)
-    kv.load_row(row, out)
+    """x (head_dim) to slot 5 of row (64, row) and from there to out (64, head_dim)."""
+    kv.store_row(x, row[5])
+    kv.load_rows(row, 5, 6, out)
 
 
 def kv_rows() -> np.ndarray:
@@ -92,8 +93,10 @@ def kv_rows() -> np.ndarray:
 def test_kv_rows_are_stored_to_the_bit_as_numpy_does(kind):
     item, size = kv.storage(kind, 64)
     for x in kv_rows():
-        row, out = np.zeros(size, item), np.zeros(64, np.float32)
-        store_and_load(x, row, out)
+        page, values = np.zeros((64, size), item), np.full((64, 64), 9, np.float32)
+        store_and_load(x, page, values)
+        row, out = page[5], values[5]
+        assert (np.delete(values, 5, axis=0) == 9).all()
         if kind == "q8_0":
             want = quants.quantize(x, "Q8_0")
             np.testing.assert_array_equal(row, want)
@@ -108,8 +111,9 @@ def test_kv_rows_are_stored_to_the_bit_as_numpy_does(kind):
 def test_a_q8_0_row_that_is_not_finite_reads_as_nan(bad):
     x = np.ones(64, np.float32)
     x[40] = bad
-    row, out = np.zeros(68, np.uint8), np.zeros(64, np.float32)
-    store_and_load(x, row, out)
+    page, values = np.zeros((64, 68), np.uint8), np.zeros((64, 64), np.float32)
+    store_and_load(x, page, values)
+    out = values[5]
     assert np.isnan(out[32:]).all()
     np.testing.assert_allclose(out[:32], 1, rtol=1e-3)
 
