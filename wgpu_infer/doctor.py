@@ -36,7 +36,7 @@ def examine() -> dict[str, Any]:
         "cpu": examine_backend("cpu"),
         "adapters": adapters,
         "webgpu": {"works": False, "why": problem} if problem else examine_backend("webgpu"),
-        "cache": str(cache_dir()),
+        "caches": caches(),
     }
 
 
@@ -45,6 +45,18 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def caches() -> dict[str, str]:
+    """Where measurements and compiled kernels are kept."""
+    kept = {"measurements": str(cache_dir())}
+    try:
+        from cpu_fallback import kernel_cache
+
+        kept["compiled CPU kernels"] = str(kernel_cache.folder())
+    except ImportError as error:
+        kept["compiled CPU kernels"] = f"none: {error}"
+    return kept
 
 
 def find_adapters() -> tuple[list[dict[str, Any]], str | None]:
@@ -97,7 +109,8 @@ def render(found: dict[str, Any]) -> str:
         lines.append(f"adapter {adapter['adapter']}" + ("" if adapter["usable"] else ": cannot be used"))
         lines += [f"  lacks {name}: {cost}" for name, cost in adapter["missing"].items()]
         lines += [f"  {name} is {adapter['limits'][name]:,}: {cost}" for name, cost in adapter["small"].items()]
-    lines += ["", f"--device auto: {auto_line(found)}", f"cache: {found['cache']}"]
+    lines += ["", f"--device auto: {auto_line(found)}"]
+    lines += [f"{what}: {where}" for what, where in found["caches"].items()]
     return "\n".join(lines)
 
 
