@@ -28,9 +28,9 @@ from wgpu_infer.formats import quants
 
 Twin = Callable[..., int]
 
-# An op that reads fewer items (some 100 µs of work) is left to one thread: to wake the others takes 10 µs, more where
+# An op that reads fewer items (some 200 µs of work) is left to one thread: to wake the others takes 50 µs, more where
 # other programs keep the cores busy. Results are the same for any number of threads.
-SERIAL_ITEMS = 1 << 18
+SERIAL_ITEMS = 1 << 20
 MAX_CALLS = 256  # parameter sets kept per op; prompts of ever new lengths start over
 
 
