@@ -1,7 +1,9 @@
-"""From stories to training rows: the byte-level BPE vocabulary, encoding, and packing.
+"""From stories to training rows: the byte-level BPE vocabulary, encoding, and batches.
 
-A row is `length` + 1 token ids and starts a story (BOS story EOS BOS story ...); the last story of a row is cut. Every
-epoch packs the stories in a new order, drawn from (seed, epoch), so a run is repeatable from its seed alone.
+Rows are of two kinds: packed ones, `length` + 1 token ids that start a story (BOS story EOS BOS story ...) and cut the
+last one, which train every position; and single stories, where nobody else's names are in sight, which teach the model
+to keep its characters. Every epoch takes the stories in a new order, drawn from (seed, epoch), so a run is repeatable
+from its seed alone.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import story_words as words
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 BOS, EOS = "<s>", "</s>"
@@ -51,8 +54,31 @@ def pack(stories: Sequence[np.ndarray], order: Iterable[int], length: int) -> np
     return np.stack(rows)
 
 
+def pad(stories: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """The stories as rows of equal length (rows, at most length + 1), filled up with EOS."""
+    rows = np.full((len(stories), min(length + 1, max(map(len, stories)))), EOS_ID, dtype=np.uint16)
+    for row, story in zip(rows, stories, strict=True):
+        row[: len(story)] = story[: length + 1]
+    return rows
+
+
+def single_batches(
+    stories: Sequence[np.ndarray], seed: int, size: int, length: int, pool: int = 10
+) -> Iterator[np.ndarray]:
+    """Endless batches of `size` single stories of about equal length: each `pool` batches are sorted by length."""
+    epoch = 0
+    while True:
+        rng = np.random.default_rng((seed, epoch, 1))
+        order = rng.permutation(len(stories))
+        for start in range(0, len(order) - size * pool + 1, size * pool):
+            by_length = sorted(order[start : start + size * pool], key=lambda index: len(stories[index]))
+            for batch in rng.permutation(pool):
+                yield pad([stories[index] for index in by_length[batch * size : (batch + 1) * size]], length)
+        epoch += 1
+
+
 def batches(stories: Sequence[np.ndarray], seed: int, size: int, length: int) -> Iterator[np.ndarray]:
-    """Endless batches (size, length + 1), epoch after epoch."""
+    """Endless batches (size, length + 1) of packed rows, epoch after epoch."""
     epoch = 0
     while True:
         rng = np.random.default_rng((seed, epoch))
@@ -60,3 +86,22 @@ def batches(stories: Sequence[np.ndarray], seed: int, size: int, length: int) ->
         for start in range(0, len(rows) - size + 1, size):
             yield rows[start : start + size]
         epoch += 1
+
+
+def cast_tokens(tokenizer: Tokenizer) -> np.ndarray:
+    """(vocab,) bool: tokens that are a whole word a story must stay true to: names, kinds, things, places."""
+    kept = (*words.GIRLS, *words.BOYS, *words.CRITTERS, *words.ELDER_WOMEN, *words.ELDER_MEN)
+    kept += (*words.ANIMALS, *words.OBJECTS, *(place for place, _ in words.PLACES))
+    is_cast = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
+    for word in kept:
+        ids = tokenizer.encode(f" {word}", add_special_tokens=False).ids
+        is_cast[ids] = len(ids) == 1
+    return is_cast
+
+
+def recalled(rows: np.ndarray, is_cast: np.ndarray) -> np.ndarray:
+    """(rows, tokens) bool: cast tokens that occurred earlier in their row."""
+    mask = is_cast[rows]
+    for row, marks in zip(rows, mask, strict=True):
+        marks[np.unique(row, return_index=True)[1]] = False
+    return mask
