@@ -2,7 +2,7 @@
 
 Longer tokens are looked for first, over the whole text; a shorter one can only match in what is left. So does llama.cpp
 (longest first, not leftmost first), and a token that is a prefix of another never hides it. A match may be forbidden at
-given places (`barriers`): that is how text inside a chat message is kept from becoming a control token.
+given places (Barriers): that is how text inside a chat message is kept from becoming a control token.
 
 Cost: one `str.find` pass over the text for each special token whose first characters occur in it.
 """
@@ -30,6 +30,17 @@ class Special:
     is_marker: bool
     strip_left: bool = False
     strip_right: bool = False
+
+
+@dataclass(frozen=True)
+class Barriers:
+    """Positions in a text that no special token may span; nor may one reach from an opened to a closed position."""
+
+    opened: frozenset[int] = frozenset()
+    closed: frozenset[int] = frozenset()
+
+
+NO_BARRIERS = Barriers()
 
 
 def specials_of(vocab: Vocab) -> list[Special]:
@@ -60,12 +71,10 @@ class SpecialMatcher:
         self._specials = list(specials)
         self._heads = {special.text[:_HEAD] for special in specials}
 
-    def split(self, text: str, markers: bool, barriers: Sequence[int] = ()) -> list[str | int]:
+    def split(self, text: str, markers: bool, barriers: Barriers = NO_BARRIERS) -> list[str | int]:
         """Pieces of text and ids of special tokens, in order; no piece is empty.
 
-        Args:
-            markers: whether control and unknown tokens are looked for.
-            barriers: positions in `text` that no control or unknown token may span.
+        markers: whether control and unknown tokens are looked for.
         """
         heads = {head for head in self._heads if head in text}
         present = [
@@ -81,12 +90,13 @@ class SpecialMatcher:
 class _Splitting:
     """One text being cut. `taken[i]` says that character i belongs to a match."""
 
-    def __init__(self, text: str, barriers: Sequence[int]):
+    def __init__(self, text: str, barriers: Barriers):
         self.text = text
         self.taken = bytearray(len(text))
         self.matches: list[tuple[int, int, int]] = []  # start, end, id, with the stripped white space
+        self.barriers = barriers
         self.barred = bytearray(len(text) + 1)
-        for position in barriers:
+        for position in barriers.opened | barriers.closed:
             self.barred[position] = 1
 
     def run(self, present: list[Special]) -> list[str | int]:
@@ -112,11 +122,15 @@ class _Splitting:
             if blocked >= 0:  # go on where the text is free again
                 free = self.taken.find(0, blocked + 1)
                 after = len(self.text) if free < 0 else free
-            elif special.is_marker and self.barred.find(1, at + 1, after) >= 0:
+            elif self._is_barred(at, after):
                 after = at + 1
             else:
                 after = self._take(special, at, after)
             at = self.text.find(special.text, after)
+
+    def _is_barred(self, start: int, end: int) -> bool:
+        is_enclosed = start in self.barriers.opened and end in self.barriers.closed
+        return is_enclosed or self.barred.find(1, start + 1, end) >= 0
 
     def _take(self, special: Special, start: int, end: int) -> int:
         if special.strip_left:

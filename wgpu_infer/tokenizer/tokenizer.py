@@ -14,15 +14,23 @@ Everything a file says is checked when the tokenizer is built. Encoding takes O(
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
-from wgpu_infer.errors import TokenizerError
-from wgpu_infer.tokenizer.partition import SpecialMatcher, specials_of
+from wgpu_infer.errors import ChatTemplateError, TokenizerError
+from wgpu_infer.tokenizer.partition import NO_BARRIERS, Barriers, SpecialMatcher, specials_of
 from wgpu_infer.tokenizer.pieces import Pieces
-from wgpu_infer.tokenizer.vocab import CONTROL, NORMAL, Vocab, read_vocab
+from wgpu_infer.tokenizer.vocab import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocab, read_vocab
+
+if TYPE_CHECKING:
+    from wgpu_infer.tokenizer.chat_template import ChatTemplate
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class Model(Protocol):
@@ -107,6 +115,8 @@ class Tokenizer:
         template = metadata.get("tokenizer.chat_template")
         if template is not None and not isinstance(template, str):
             vocab.fault(f"tokenizer.chat_template must be a string, is {type(template).__name__}")
+        if template == "":
+            _LOG.warning("the chat template in the file is empty; taken as none")
         return cls(vocab, template or None)
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
@@ -118,10 +128,11 @@ class Tokenizer:
 
         Raises TokenizerError for what is not encodable text (not a str, lone surrogates).
         """
-        return self._encode(text, add_special, parse_special, ())
-
-    def _encode(self, text: str, add_special: bool, parse_special: bool, barriers: Sequence[int]) -> list[int]:
         _check_text(text)
+        ids = self._encode(text, NO_BARRIERS, parse_special)
+        return [*self._first(), *ids, *self._last()] if add_special else ids
+
+    def _encode(self, text: str, barriers: Barriers, parse_special: bool = True) -> list[int]:
         ids: list[int] = []
         after_special = True
         for part in self._matcher.split(text, parse_special, barriers):
@@ -130,7 +141,7 @@ class Tokenizer:
             else:
                 ids += self._model.encode(part, after_special)
             after_special = isinstance(part, int)
-        return [*self._first(), *ids, *self._last()] if add_special else ids
+        return ids
 
     def _first(self) -> list[int]:
         wanted = self._vocab.add_bos or self._vocab.kind == "wordpiece"
@@ -169,6 +180,58 @@ class Tokenizer:
         has_prefix = self._vocab.add_space_prefix or self._vocab.kind == "wordpiece"
         is_word = self._vocab.types[token] == NORMAL
         return piece[1:] if has_prefix and is_word and piece.startswith(b" ") else piece
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], add_generation_prompt: bool = True, **extra: Any
+    ) -> str:
+        """The text of a conversation by the model's template; arguments and errors as ChatTemplate.render."""
+        return self._template.render(messages, add_generation_prompt, **extra)
+
+    def encode_chat(
+        self, messages: list[dict[str, Any]], add_generation_prompt: bool = True, **extra: Any
+    ) -> list[int]:
+        """Token ids of a conversation by the model's template, BOS in front once where the model wants it.
+
+        The template's own markers become control tokens; text of the messages that spells one stays text
+        (chat_marks.py says how). Raises ChatTemplateError and TokenizerError.
+        """
+        from wgpu_infer.tokenizer.chat_marks import Protector, strings_of
+        from wgpu_infer.tokenizer.chat_template import check_messages
+
+        check_messages(messages)
+        source = self._template.source
+        texts = [source, *strings_of([messages, extra])]
+        protector = Protector(self._markers, [text for text in self._user_defined if text in source], texts)
+        marked = [protector.message(message) for message in messages]
+        text = self._template.render(marked, add_generation_prompt, **protector.variables(extra))
+        ids = self._encode(*protector.take_out(text))
+        first = self._first()
+        return ids if ids[: len(first)] == first else first + ids
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        from wgpu_infer.tokenizer.chat_template import CHATML, ChatTemplate
+
+        source = self.chat_template
+        if source is None:
+            if not {"<|im_start|>", "<|im_end|>"} <= self._vocab.index.keys():
+                raise ChatTemplateError("the model has no chat template; it may not be made for conversations")
+            source = CHATML
+        bos, eos = (self._spelling(token) for token in (self.bos_id, self.eos_id))
+        return ChatTemplate(source, bos, eos)
+
+    @cached_property
+    def _markers(self) -> list[str]:
+        kinds = zip(self._vocab.texts, self._vocab.types, strict=True)
+        return [text for text, kind in kinds if kind in (CONTROL, UNKNOWN)]
+
+    @cached_property
+    def _user_defined(self) -> list[str]:
+        kinds = zip(self._vocab.texts, self._vocab.types, strict=True)
+        return [text for text, kind in kinds if kind == USER_DEFINED]
+
+    def _spelling(self, token: int | None) -> str:
+        return "" if token is None else self._vocab.texts[token]
 
     def name_of(self, token: int) -> str:
         """The token as the vocabulary spells it."""
