@@ -47,13 +47,14 @@ class WordPieceModel:
 
     def _word(self, word: str) -> list[int]:
         ids = self._longest_matches(START + word)
-        if ids is None and self._unknown is None:
-            raise TokenizerError(f"the vocabulary has no unknown token for {word[:80]!r}")
-        kept = [self._unknown] if ids is None else ids
+        if ids is None:
+            if self._unknown is None:
+                raise TokenizerError(f"the vocabulary has no unknown token for {word[:80]!r}")
+            ids = [self._unknown]
         if len(self._kept) >= _MAX_KEPT_WORDS:
             self._kept.clear()
-        self._kept[word] = kept  # type: ignore[assignment]  # not None: checked above
-        return self._kept[word]
+        self._kept[word] = ids
+        return ids
 
     def _longest_matches(self, word: str) -> list[int] | None:
         ids, start = [], 0
