@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from wgpu_infer.checks import number, whole
 from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.contracts.glu import ACTIVATIONS
 from wgpu_infer.contracts.host import HostKV, HostWeight
@@ -22,6 +23,8 @@ from wgpu_infer.models.rope_table import rope_table
 from wgpu_infer.scheduler import HybridScheduler
 
 MATVEC_TOKENS = 8  # up to so many rows of x take matvec
+MAX_FLOAT = float(np.finfo(np.float32).max)
+MAX_POSITION = 1 << 31
 
 _scheduler: HybridScheduler | None = None
 _lock = threading.RLock()
@@ -65,14 +68,16 @@ def softmax(x: ArrayLike, scale: float = 1.0) -> np.ndarray:
     """exp(x · scale) over the last axis, divided by its sum; x (…, n) -> (…, n)."""
     values = floats("x", x)
     rows, cols = split("softmax", values)
-    return call("softmax", {"x": values}, {"rows": rows, "cols": cols, "scale": scale}).reshape(values.shape)
+    sizes = {"rows": rows, "cols": cols, "scale": number("scale", scale, -MAX_FLOAT, MAX_FLOAT)}
+    return call("softmax", {"x": values}, sizes).reshape(values.shape)
 
 
 def rms_norm(x: ArrayLike, gain: ArrayLike, eps: float = 1e-5) -> np.ndarray:
     """Each row of x (…, n) divided by its root mean square, times gain (n)."""
     values, gain = floats("x", x), vector("gain", gain, x)
     rows, dim = split("rms_norm", values)
-    out = call("rms_norm", {"x": values, "gain": gain}, {"rows": rows, "dim": dim, "eps": eps})
+    sizes = {"rows": rows, "dim": dim, "eps": number("eps", eps, 0, 1)}
+    out = call("rms_norm", {"x": values, "gain": gain}, sizes)
     return out.reshape(values.shape)
 
 
@@ -81,7 +86,8 @@ def layer_norm(x: ArrayLike, gain: ArrayLike, bias: ArrayLike, eps: float = 1e-5
     values = floats("x", x)
     rows, dim = split("layer_norm", values)
     operands = {"x": values, "gain": vector("gain", gain, x), "bias": vector("bias", bias, x)}
-    return call("layer_norm", operands, {"rows": rows, "dim": dim, "eps": eps}).reshape(values.shape)
+    sizes = {"rows": rows, "dim": dim, "eps": number("eps", eps, 0, 1)}
+    return call("layer_norm", operands, sizes).reshape(values.shape)
 
 
 def glu(gate: ArrayLike, up: ArrayLike, activation: str = "silu") -> np.ndarray:
@@ -122,16 +128,18 @@ def rope(x: ArrayLike, base: float = 10000.0, interleaved: bool = False, start: 
     tokens, heads, head_dim = values.shape
     if head_dim % 2:
         raise ParameterError(f"rope: the head dimension must be even, not {head_dim}")
-    table = rope_table(start + tokens, head_dim, base, RopeScaling())
-    sizes = {"tokens": tokens, "heads": heads, "head_dim": head_dim, "rot": head_dim, "interleaved": int(interleaved)}
-    sizes |= {"positions": start + tokens, "half": head_dim // 2}
-    return call("rope", {"x": values, "index": positions(start, tokens), "table": table}, sizes).reshape(values.shape)
+    base, start = number("base", base, 0, MAX_FLOAT, above=True), whole("start", start, 0, MAX_POSITION)
+    table = rope_table(tokens, head_dim, base, RopeScaling(), start=start)
+    sizes = {"tokens": tokens, "heads": heads, "head_dim": head_dim, "rot": head_dim}
+    sizes |= {"positions": tokens, "half": head_dim // 2, "interleaved": int(bool(interleaved))}
+    return call("rope", {"x": values, "index": positions(0, tokens), "table": table}, sizes).reshape(values.shape)
 
 
 def attention(q: ArrayLike, k: ArrayLike, v: ArrayLike, window: int = 0, softcap: float = 0.0) -> np.ndarray:
     """Causal attention: q (tokens, heads, head_dim), k and v (keys, kv_heads, head_dim), keys >= tokens.
 
     The last token sees all keys. heads is a multiple of kv_heads; scores are divided by sqrt(head_dim).
+    window w > 0: a token sees the last w keys only. softcap c > 0: scores become c·tanh(score / c).
     """
     q, k, v = floats("q", q, 3), floats("k", k, 3), floats("v", v, 3)
     (tokens, heads, head_dim), (keys, kv_heads, _) = q.shape, k.shape
@@ -143,7 +151,8 @@ def attention(q: ArrayLike, k: ArrayLike, v: ArrayLike, window: int = 0, softcap
     kv.k[at // PAGE_SLOTS, :, at % PAGE_SLOTS] = k
     kv.v[at // PAGE_SLOTS, :, at % PAGE_SLOTS] = v
     sizes = {"tokens": tokens, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "table_width": pages}
-    sizes |= {"window": window, "scale": head_dim**-0.5, "softcap": softcap}
+    sizes |= {"window": whole("window", window, 0, MAX_POSITION), "softcap": number("softcap", softcap, 0, MAX_FLOAT)}
+    sizes |= {"scale": head_dim**-0.5}
     return call("attention", {"q": q, "index": positions(keys - tokens, tokens), "kv": kv}, sizes).reshape(q.shape)
 
 
@@ -162,12 +171,14 @@ def positions(start: int, tokens: int) -> np.ndarray:
 def floats(name: str, values: Any, ndim: int | None = None) -> np.ndarray:
     """A contiguous float32 array; ParameterError for what is not numbers or has another number of axes."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("it is complex")
         array = np.asarray(values, np.float32, order="C")
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"{name} must be an array of numbers: {error}") from error
-    if np.iscomplexobj(values) or not array.size or (ndim is not None and array.ndim != ndim):
+        raise ParameterError(f"{name} must be an array of real numbers: {error}") from error
+    if not array.size or (ndim is not None and array.ndim != ndim):
         axes = "" if ndim is None else f" of {ndim} axes"
-        raise ParameterError(f"{name} must be a real, non-empty array{axes}; its shape is {np.shape(values)}")
+        raise ParameterError(f"{name} must be a non-empty array{axes}; its shape is {np.shape(values)}")
     return array
 
 
@@ -186,6 +197,6 @@ def split(op: str, x: np.ndarray) -> tuple[int, int]:
 
 
 def activation_code(name: str) -> int:
-    if name not in ACTIVATIONS:
-        raise ParameterError(f"activation {name!r} is not known; allowed: {', '.join(ACTIVATIONS)}")
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ParameterError(f"activation {name!r:.60} is not known; allowed: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
