@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [  # from the bottom; a module imports only from layers below its own, or from its own
     [
         "wgpu_infer.errors",
+        "wgpu_infer.checks",
         "wgpu_infer.__version__",
         "cpu_fallback",
         "wgpu_infer.formats",

@@ -57,7 +57,7 @@ def test_a_drawn_seed_is_reported_and_repeats(llm):
 
 def test_text_is_the_decoded_ids(llm):
     out = llm.generate("abc", params(temperature=0.0))
-    assert out.text == llm.tokenizer.decode(out.token_ids)
+    assert out.text == llm.tokenizer.decode(out.token_ids, continuing=True)
     assert out.timings.prompt_tokens == len(llm.tokenizer.encode("abc"))
     assert out.timings.decode_tokens == 12 and out.timings.first_token_s > 0
     assert out.finish_reason == "length"
@@ -137,11 +137,11 @@ def test_an_interrupt_leaves_the_model_usable(llm, monkeypatch):
 
     real, calls = worker._get, []
 
-    def interrupted(answers):
+    def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(answers)
+        return real(*arguments)
 
     monkeypatch.setattr(worker, "_get", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -151,13 +151,37 @@ def test_an_interrupt_leaves_the_model_usable(llm, monkeypatch):
     assert llm._engine.is_idle
 
 
-@pytest.mark.parametrize(
-    "prompt", [5, None, {"a": 1}, [-1], [VOCAB], [1.5], [True, 2], ["ok", [2**63]], [["x"]], [[]], b"abc"], ids=str
-)
+BAD_PROMPTS = [5, None, {"a": 1}, [-1], [VOCAB], [1.5], [True, 2], ["ok", [2**63]], [["x"]], [[]], b"abc", [None]]
+BAD_PROMPTS += [[1, "a"], ["a", 5], ["a", None], ["a", {1: 2}], np.ones((1, 2), int), np.array(5), {1, 2}]
+
+
+@pytest.mark.parametrize("prompt", BAD_PROMPTS, ids=str)
 def test_bad_prompts(llm, prompt):
     with pytest.raises(ParameterError):
         llm.generate(prompt, params())
     assert llm.generate("abc", params(max_tokens=1)).finish_reason == "length"
+
+
+def test_numpy_numbers_are_numbers(llm):
+    want = llm.generate([1, 2], params()).token_ids
+    for prompt in ((1, 2), np.array([1, 2]), [np.uint32(1), np.int64(2)]):
+        assert llm.generate(prompt, params()).token_ids == want
+    changed = params(
+        max_tokens=np.int64(12), seed=np.uint64(5), temperature=np.float32(0.8), logit_bias={np.int64(3): 0}
+    )
+    assert llm.generate([1, 2], changed).token_ids == want
+    np.testing.assert_array_equal(llm.logits(np.array([1, 2])), llm.logits([1, 2]))
+
+
+@pytest.mark.parametrize("ids", [5, None, "abc", [], [[1]], iter([1])], ids=str)
+def test_bad_ids_for_logits(llm, ids):
+    with pytest.raises(ParameterError):
+        llm.logits(ids)
+
+
+def test_params_must_be_sampling_params(llm):
+    with pytest.raises(ParameterError, match="SamplingParams"):
+        llm.generate("abc", {"max_tokens": 3})
 
 
 def test_no_prompts_no_answers(llm):
@@ -178,8 +202,12 @@ def test_bad_context(path, context):
 
 
 def test_bad_options(path):
-    with pytest.raises(ParameterError, match="device"):
-        LLM(path, device="tpu")
+    for device in ("tpu", "", None, 5):
+        with pytest.raises(ParameterError, match="device"):
+            LLM(path, device=device)
+    for threads in (0, -1, 1.5, "2", True):
+        with pytest.raises(ParameterError, match="threads"):
+            LLM(path, device="reference", threads=threads)
     with pytest.raises(ParameterError, match="kv="):
         LLM(path, device="reference", kv="f64")
     with pytest.raises(ParameterError, match="q8_0"):
@@ -227,7 +255,25 @@ def test_verify_agrees_and_finds_a_wrong_op(path, monkeypatch):
         llm.verify()
 
 
-def test_auto_names_its_device(path):
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": True}, {"witness": "auto"}, {"witness": 5}, {"prompt": ["a"]}])
+def test_verify_says_what_it_takes(path, bad):
+    with LLM(path, device="reference") as llm, pytest.raises(ParameterError):
+        llm.verify(**{"steps": 1, **bad})
+
+
+def test_text_goes_on_from_the_prompts_text(tmp_path):
+    tokens = ["<unk>", "<s>", "</s>", *(chr(ord("a") + i) for i in range(VOCAB - 4)), "▁up"]
+    path = write_tiny(tmp_path / "words.gguf", {"tokenizer.ggml.tokens": tokens})
+    always_up = params(max_tokens=2, logit_bias={VOCAB - 1: 100.0})
+    with LLM(path, device="reference") as llm:
+        assert llm.generate("abc", always_up).text == " up up"
+        assert llm.generate("", always_up).text == "up up"
+        stream = llm.stream("abc", always_up)
+        assert "".join(piece.text for piece in stream) == " up up"
+
+
+def test_auto_names_its_device_and_those_it_passed_over(path):
     with LLM(path) as llm:
         assert llm.device.startswith(("cpu", "webgpu"))
+        assert set(llm.passed_over) == {"cpu", "webgpu"} - {llm.device.split(":")[0]} and all(llm.passed_over.values())
         assert llm.generate("abc", params(max_tokens=2)).finish_reason == "length"

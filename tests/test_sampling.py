@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,57 @@ def test_penalties_equal_transformers():
     np.testing.assert_allclose(got, want)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_candidates_are_llama_cpps(seed):
+    """Logit bias, penalties, top-k, top-p and min-p together, against its own samplers in its own order."""
+    llama_cpp = pytest.importorskip("llama_cpp", reason="the extra `peer` is not installed")
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([5, 24, 300]))
+    logits = (rng.standard_normal(n) * rng.choice([0.3, 1, 3, 10])).astype(np.float32)
+    k, p, m = int(rng.choice([0, 1, 5, 40, n + 5])), rng.choice([0.05, 0.5, 0.95, 1.0]), rng.choice([0, 0.05, 0.5, 1])
+    repeat, frequency, presence = rng.choice([1, 1.3, 0.7]), rng.choice([0, 0.3, -0.5]), rng.choice([0, 0.7, -1])
+    recent = rng.integers(0, n, int(rng.choice([0, 3, 64, 100]))).tolist()
+    biases = {int(token): float(rng.normal() * 3) for token in rng.integers(0, n, 3)}
+    theirs = llama_cpp_candidates(llama_cpp, logits, biases, recent, (repeat, frequency, presence), k, p, m)
+    biased = chain.bias(logits.astype(np.float64), biases)
+    penalised = chain.repeat_penalty(biased, recent[-64:], repeat)
+    penalised = chain.occurrence_penalties(penalised, recent[-64:], presence, frequency)
+    ids, kept = chain.min_p(chain.top_p(chain.top_k(penalised, k), p), m)
+    assert sorted(ids.tolist()) == sorted(theirs)
+    np.testing.assert_allclose(kept, [theirs[token] for token in ids.tolist()], rtol=1e-5, atol=1e-5)
+
+
+def llama_cpp_candidates(llama_cpp, logits, biases, recent, penalties, k, p, m):
+    """{id: logit} that are left after llama.cpp's samplers."""
+    n = len(logits)
+    data = (llama_cpp.llama_token_data * n)(*[(i, float(x), 0.0) for i, x in enumerate(logits)])
+    array = llama_cpp.llama_token_data_array(data, n, -1, False)
+    pairs = (llama_cpp.llama_logit_bias * len(biases))(*biases.items())
+    samplers = [
+        llama_cpp.llama_sampler_init_logit_bias(n, len(biases), pairs),
+        llama_cpp.llama_sampler_init_penalties(n, chain.PENALTY_WINDOW, *penalties),
+        llama_cpp.llama_sampler_init_top_k(k),
+        llama_cpp.llama_sampler_init_top_p(p, 1),
+        llama_cpp.llama_sampler_init_min_p(m, 1),
+    ]
+    for token in recent:
+        llama_cpp.llama_sampler_accept(samplers[1], token)
+    for sampler in samplers:
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+        llama_cpp.llama_sampler_free(sampler)
+    return {array.data[i].id: array.data[i].logit for i in range(array.size)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_parameters_pick_without_warnings():
+    row = logits_row(4)
+    best = int(np.argmax(row))
+    for extreme in ({"temperature": 1e-320}, {"top_p": 1e-300}, {"min_p": 1.0}, {"top_k": 1}):
+        assert chain.sample(row, SamplingParams(**extreme), [], 3, 9) == best
+    for extreme in ({"repeat_penalty": 0.01}, {"repeat_penalty": 100}, {"frequency_penalty": -100.0}):
+        assert 0 <= chain.sample(row * 1e30, SamplingParams(**extreme), list(range(300)), 3, 9) < 300
+
+
 def test_ties_go_to_the_smallest_id():
     logits = np.zeros(50)
     assert chain.top_k(logits, 3)[0].tolist() == [0, 1, 2]
@@ -120,6 +173,9 @@ def test_the_callers_logits_are_not_changed():
         {"top_k": 2**40},
         {"min_p": 2},
         {"repeat_penalty": 0},
+        {"repeat_penalty": 1e-320},
+        {"temperature": 10**5000},
+        {"max_tokens": 10**5000},
         {"presence_penalty": 1e9},
         {"frequency_penalty": float("inf")},
         {"seed": -1},

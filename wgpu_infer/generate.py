@@ -59,7 +59,7 @@ def generate(
         if not as_json and not chat:
             bar.then(lambda: write(prompt))
         consume(stream, bar, show)
-        report(stream.result, llm.device, as_json, verbose)
+        report(stream.result, llm, as_json, verbose)
 
 
 def consume(stream: GenerationStream, bar: LoadingBar, show: Callable[[str], None]) -> None:
@@ -75,15 +75,18 @@ def consume(stream: GenerationStream, bar: LoadingBar, show: Callable[[str], Non
         raise
 
 
-def report(result: Generation, device: str, as_json: bool, verbose: bool) -> None:
+def report(result: Generation, llm: LLM, as_json: bool, verbose: bool) -> None:
     t = result.timings
     if as_json:
         fields = ("text", "token_ids", "finish_reason", "seed")
-        click.echo(json.dumps({**{f: getattr(result, f) for f in fields}, "timings": asdict(t), "device": device}))
+        click.echo(json.dumps({**{f: getattr(result, f) for f in fields}, "timings": asdict(t), "device": llm.device}))
     else:
         write("\n")
     if verbose:
-        click.echo(f"device: {device}\nseed: {result.seed}  finish: {result.finish_reason}", err=True)
+        click.echo(f"device: {llm.device}", err=True)
+        for name, why in llm.passed_over.items():
+            click.echo(f"not used: {name}: {why}", err=True)
+        click.echo(f"seed: {result.seed}  finish: {result.finish_reason}", err=True)
         click.echo(rate("prompt", t.prompt_tokens, t.prefill_s), err=True)
         click.echo(
             rate("generated", max(0, t.decode_tokens - 1), t.decode_s) + f"  first token {t.first_token_s:.3f} s",

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from wgpu_infer.backends.base import Backend
-from wgpu_infer.backends.registry import open_backend
+from wgpu_infer.backends.registry import NAMES, open_backend
+from wgpu_infer.checks import shown, whole
 from wgpu_infer.contracts.host import check_kv
 from wgpu_infer.engine.engine import MAX_SEQUENCES, PREFILL_TOKENS, Engine
 from wgpu_infer.engine.sequence import FinishReason, Piece, Sequence, Timings
 from wgpu_infer.engine.worker import EngineWorker, PieceStream
-from wgpu_infer.errors import ContextLengthError, ParameterError
+from wgpu_infer.errors import ContextLengthError, ParameterError, WgpuInferError
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.transformer import Transformer
@@ -30,7 +32,8 @@ from wgpu_infer.tokenizer.tokenizer import Tokenizer
 DEFAULT_MODEL = Path(__file__).parent / "data" / "stories.gguf"
 DEFAULT_CONTEXT = 4096
 MAX_CONTEXT = 1 << 20
-DEVICES = ("auto", "webgpu", "cpu", "reference")
+MAX_THREADS = 1 << 16  # no machine has more; the CPU backend knows how many there are
+DEVICES = ("auto", *NAMES)
 Prompt = str | list[int]
 Progress = Callable[[int, int], None]  # bytes of weights loaded, bytes in all
 
@@ -48,6 +51,8 @@ class Generation:
 
 class LLM:
     """A model, loaded and ready. Several threads may use one; their requests share its batches.
+
+    `with`, `close` or dropping it gives back the device and the memory.
 
     Args:
         path: a GGUF file; None is the small story model that comes with the package.
@@ -72,31 +77,49 @@ class LLM:
         check_tensors: bool = False,
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
-        _check_context(context)
+        if not isinstance(device, Backend) and device not in DEVICES:
+            raise ParameterError(f"device={shown(device)} is not known; allowed: {', '.join(DEVICES)}, or a Backend")
+        threads = None if threads is None else whole("threads", threads, 1, MAX_THREADS)
+        context = None if context is None else whole("context", context, 1, MAX_CONTEXT)
         self.kv = kv
         self.gguf = GGUF.open(self.path)
         try:
             self.config = ModelConfig.from_gguf(self.gguf)
             check_kv(kv, self.config.head_dim)
             self.tokenizer = Tokenizer.from_gguf(self.gguf)
-            self.context = context or min(self.config.context, DEFAULT_CONTEXT)
-            self._worker = EngineWorker(lambda: self._make_engine(device, threads, kv, progress, check_tensors))
         except BaseException:
             self.gguf.close()
             raise
+        self.context = context or min(self.config.context, DEFAULT_CONTEXT)
+        self._abandoned = False
+        try:
+            make = lambda: self._make_engine(device, threads, kv, progress, check_tensors)  # noqa: E731
+            self._worker = EngineWorker(make, at_end=self.gguf.close)
+        except BaseException:
+            self._abandoned = True
+            raise
+        self._finalizer = weakref.finalize(self, self._worker.close, wait=False)
+        self._finalizer.atexit = False  # the thread ends with the process
 
+    @overload
     def generate(
-        self, prompt: Prompt | list[Prompt], params: SamplingParams | None = None, parse_special: bool = False
-    ) -> Any:
+        self, prompt: str | list[int], params: SamplingParams | None = None, parse_special: bool = False
+    ) -> Generation: ...
+    @overload
+    def generate(
+        self, prompt: list[str] | list[list[int]], params: SamplingParams | None = None, parse_special: bool = False
+    ) -> list[Generation]: ...
+    def generate(
+        self, prompt: Any, params: SamplingParams | None = None, parse_special: bool = False
+    ) -> Generation | list[Generation]:
         """A `Generation` for a prompt (text, or a list of token ids), a list of them for a list of prompts.
 
         Prompts of a list run together. parse_special: text such as "<|im_end|>" becomes the control token it spells.
         Raises ContextLengthError, ParameterError, TokenizerError, DeviceError.
         """
-        params = params or SamplingParams()
-        prompts: Any = [prompt] if is_single(prompt) else prompt
-        results = self._generate(prompts, params, parse_special)
-        return results[0] if is_single(prompt) else results
+        if is_single(prompt):
+            return self._generate([prompt], params, parse_special)[0]
+        return self._generate(prompt, params, parse_special)
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None, parse_special: bool = False
@@ -104,30 +127,35 @@ class LLM:
         """The pieces of a generation as they come; iterate it. Leaving the loop ends the generation."""
         if not is_single(prompt):
             raise ParameterError("stream takes one prompt: a text or a list of token ids")
-        sequence = self._sequence(prompt, params or SamplingParams(), parse_special)
-        return GenerationStream(self._worker.stream(sequence))
+        return GenerationStream(self, self._worker.stream(self._sequence(prompt, params, parse_special)))
 
     def chat(self, messages: list[dict[str, Any]], params: SamplingParams | None = None) -> Generation:
         """The model's answer to a conversation, through its chat template. Raises ChatTemplateError."""
-        return self._generate([self.tokenizer.encode_chat(messages)], params or SamplingParams(), False)[0]
+        return self._generate([self.tokenizer.encode_chat(messages)], params, False)[0]
 
     def logits(self, ids: list[int]) -> np.ndarray:
-        """float32 (tokens, vocab): row i is the model's prediction after ids[:i + 1]."""
-        self._check_ids(ids)
-        if len(ids) > self.context:
-            raise ContextLengthError(len(ids), self.context)
-        return self._worker.call(lambda: self._engine.logits(list(ids)))
+        """float32 (tokens, vocab): row i is the model's prediction after ids[:i + 1].
+
+        Runs beside generations as soon as there is room for it. Raises ContextLengthError, ParameterError, DeviceError.
+        """
+        checked = self._check_ids(ids)
+        if len(checked) > self.context:
+            raise ContextLengthError(len(checked), self.context)
+        engine = self._engine
+        return self._worker.call(lambda: engine.logits(checked), lambda: engine.cache.can_reserve(len(checked)))
 
     def verify(self, steps: int = 8, witness: str | None = None, prompt: Prompt = "") -> VerifyReport:
         """Runs every op of some teacher-forced steps here and on a witness backend, from the same inputs.
 
-        steps: steps behind the prompt. witness: cpu, reference or webgpu; None is cpu for a model on a GPU, else
-        reference. The report names the first op whose result was further off than its contract allows.
+        steps: steps behind the prompt's first 5 tokens. witness: cpu, reference or webgpu; None is cpu for a model on a
+        GPU, else reference. The report names the first op whose result was further off than its contract allows.
+        Raises ParameterError, ContextLengthError, DeviceError.
         """
-        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= self.context:
-            raise ParameterError(f"steps={steps!r:.40} must be a whole number from 1 to the context, {self.context}")
-        ids = self.generate(prompt, SamplingParams(max_tokens=steps + PREFILL, temperature=0.0, ignore_eos=True))
-        forced = self._sequence(prompt, SamplingParams(), False).prompt + ids.token_ids
+        steps = whole("steps", steps, 1, self.context)
+        if witness is not None and witness not in NAMES:
+            raise ParameterError(f"witness={shown(witness)} is not known; allowed: {', '.join(NAMES)}")
+        sequence = self._sequence(prompt, SamplingParams(max_tokens=steps + PREFILL, temperature=0.0, ignore_eos=True))
+        forced = sequence.prompt + self._run([sequence])[0].token_ids
         return self._worker.call(lambda: self._verify(forced[: steps + PREFILL], witness))
 
     def _verify(self, ids: list[int], witness: str | None) -> VerifyReport:
@@ -141,16 +169,20 @@ class LLM:
         """The device it runs on, in words."""
         return self._engine.backend.describe()
 
+    @property
+    def passed_over(self) -> dict[str, str]:
+        """Backends that device="auto" did not take, and why; empty where a device was named."""
+        return dict(getattr(self._engine.backend, "unavailable", {}))
+
     def close(self) -> None:
         """Ends running generations, gives back the device and the file. Nothing of it may be used afterwards."""
         self._worker.close()
-        self.gguf.close()
 
     def __enter__(self) -> LLM:
         return self
 
-    def __exit__(self, _t: type | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
-        self.close()
+    def __exit__(self, _t: type | None, error: BaseException | None, _tb: TracebackType | None) -> None:
+        self._worker.close(wait=not isinstance(error, KeyboardInterrupt))  # Ctrl-C does not wait for the step to end
 
     @property
     def _engine(self) -> Engine:
@@ -163,7 +195,13 @@ class LLM:
         backend = self._open(device, threads) if isinstance(device, str) else device
         try:
             self.gguf.check_unchanged()
-            report = progress or (lambda _done, _total: None)
+
+            def report(done: int, total: int) -> None:
+                if self._abandoned:
+                    raise WgpuInferError("loading was interrupted")
+                if progress is not None:
+                    progress(done, total)
+
             weights = load_weights(self.gguf, self.config, backend, report, check_tensors)
             model = Transformer(backend, self.config, weights, self.context, PREFILL_TOKENS, MAX_SEQUENCES)
             return Engine(model, kv)
@@ -178,28 +216,32 @@ class LLM:
         scheduler.place(*products(self.gguf, self.config), self.config.layers)
         return scheduler
 
-    def _sequence(self, prompt: Prompt, params: SamplingParams, parse_special: bool) -> Sequence:
+    def _sequence(self, prompt: Prompt, params: SamplingParams | None, parse_special: bool = False) -> Sequence:
+        params = SamplingParams() if params is None else params
+        if not isinstance(params, SamplingParams):
+            raise ParameterError(f"params must be a SamplingParams; given: {type(params).__name__}")
         if isinstance(prompt, str):
             ids = self.tokenizer.encode(prompt, add_special=True, parse_special=parse_special)
         else:
-            self._check_ids(prompt)
-            ids = list(prompt)
+            ids = self._check_ids(prompt)
         return Sequence(ids, params, self.tokenizer, self.context)
 
-    def _check_ids(self, ids: Any) -> None:
-        vocab = self.config.vocab
-        bad = next(
-            (t for t in ids if isinstance(t, bool) or not isinstance(t, int | np.integer) or not 0 <= t < vocab), None
-        )
-        if bad is not None or not len(ids):
-            given = "an empty list" if bad is None else f"{bad!r:.40}"
-            raise ParameterError(f"token ids must be whole numbers from 0 to {vocab - 1}; given: {given}")
+    def _check_ids(self, ids: Any) -> list[int]:
+        if not is_list(ids) or not len(ids):
+            given = "an empty list" if is_list(ids) else type(ids).__name__
+            raise ParameterError(f"token ids come as a list of at least one whole number; given: {given}")
+        return [whole("token id", token, 0, self.config.vocab - 1) for token in ids]
 
-    def _generate(self, prompts: list[Prompt], params: SamplingParams, parse_special: bool) -> list[Generation]:
-        sequences = [self._sequence(p, params, parse_special) for p in prompts]
+    def _generate(
+        self, prompts: Iterable[Prompt], params: SamplingParams | None, parse_special: bool
+    ) -> list[Generation]:
+        return self._run([self._sequence(p, params, parse_special) for p in prompts])
+
+    def _run(self, sequences: list[Sequence]) -> list[Generation]:
         streams: list[PieceStream] = []
         try:
-            streams += [self._worker.stream(s) for s in sequences]
+            for sequence in sequences:
+                streams.append(self._worker.stream(sequence))
             for stream in streams:
                 for _piece in stream:
                     pass
@@ -212,7 +254,8 @@ class LLM:
 class GenerationStream:
     """Iterates over `Piece`s; `result` is the `Generation`, whole once the iteration has ended."""
 
-    def __init__(self, pieces: PieceStream):
+    def __init__(self, llm: LLM, pieces: PieceStream):
+        self._llm = llm  # a model whose stream is still read is not dropped
         self._pieces = pieces
 
     def __iter__(self) -> GenerationStream:
@@ -235,18 +278,22 @@ def finished(s: Sequence) -> Generation:
 
 
 def is_single(prompt: Any) -> bool:
-    """A text or a list of ids, as opposed to a list of prompts."""
-    if isinstance(prompt, str):
+    """A text or a list of ids, as opposed to a list of prompts. ParameterError for what is neither."""
+    if is_one_prompt(prompt):
         return True
-    if not isinstance(prompt, list | tuple):
-        raise ParameterError(
-            f"a prompt is a text, a list of token ids or a list of those; given: {type(prompt).__name__}"
-        )
-    return bool(prompt) and not any(isinstance(p, str | list | tuple) for p in prompt)
+    if isinstance(prompt, list | tuple) and all(map(is_one_prompt, prompt)):
+        return False
+    given = type(prompt).__name__
+    if isinstance(prompt, list | tuple):
+        given += " of " + ", ".join(sorted({type(p).__name__ for p in prompt}))
+    raise ParameterError(f"a prompt is a text, a list of token ids or a list of those; given: {given}")
 
 
-def _check_context(context: Any) -> None:
-    if context is None:
-        return
-    if isinstance(context, bool) or not isinstance(context, int) or not 1 <= context <= MAX_CONTEXT:
-        raise ParameterError(f"context={context!r:.40} must be a whole number from 1 to {MAX_CONTEXT}")
+def is_one_prompt(prompt: Any) -> bool:
+    return isinstance(prompt, str) or (
+        is_list(prompt) and len(prompt) > 0 and not any(isinstance(part, str) or is_list(part) for part in prompt)
+    )
+
+
+def is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1)

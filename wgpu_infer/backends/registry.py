@@ -22,4 +22,4 @@ def open_backend(name: str, threads: int | None = None) -> Backend:
         from wgpu_infer.backends.reference import ReferenceBackend
 
         return ReferenceBackend()
-    raise ParameterError(f"device {name!r} is not known; allowed: auto, {', '.join(NAMES)}")
+    raise ParameterError(f"device {name!r} is not known; allowed: {', '.join(NAMES)}")

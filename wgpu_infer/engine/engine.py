@@ -34,10 +34,7 @@ class Engine:
         self.context = model.context
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        per_context = ceil_div(self.context, PAGE_SLOTS)
-        extra = KV_BUDGET // bytes_per_page(model.config, kv_dtype)
-        pages = per_context + min(extra, per_context * (MAX_SEQUENCES - 1))
-        self.cache = KVCache(self.backend, model.config, self.context, MAX_SEQUENCES, pages, kv_dtype)
+        self.cache = make_cache(model, kv_dtype)
 
     def step(self) -> Pieces:
         """Admit, choose a batch, run it, pick tokens, hand out what became certain."""
@@ -123,7 +120,7 @@ class Engine:
         self.charge(batch, seconds)
         for s, token in zip(sequences, tokens, strict=True):
             if token is None:
-                s.error = DeviceError(f"the model's logits at position {len(s.tokens)} are not numbers (NaN)")
+                s.error = DeviceError(f"the model's logits at position {len(s.tokens)} are not finite (NaN)")
                 pieces.append((s, s.finish("abort")))
             elif len(s.tokens) >= s.limit:
                 pieces.append((s, s.finish("length")))
@@ -151,9 +148,7 @@ class Engine:
             sequence.slot = None
 
     def logits(self, ids: list[int]) -> np.ndarray:
-        """float32 (tokens, vocab): teacher-forced, outside any generation."""
-        if not self.cache.can_reserve(len(ids)):
-            raise OutOfMemoryError("no free KV pages for logits(); wait for running generations to end")
+        """float32 (tokens, vocab): teacher-forced, outside any generation. The cache must have room for them."""
         slot = self.cache.reserve(len(ids))
         try:
             return np.concatenate([self._logits(ids, slot, at) for at in range(0, len(ids), self.model.max_outputs)])
@@ -165,8 +160,23 @@ class Engine:
         return self.run(make_batch(rows, list(range(len(rows))), "prefill"))
 
 
+def make_cache(model: Transformer, kv_dtype: str) -> KVCache:
+    """Pages for one full context, and beyond it as many as the sequences, the budget and the device have use for."""
+    per_context = ceil_div(model.context, PAGE_SLOTS)
+    extra = min(KV_BUDGET // bytes_per_page(model.config, kv_dtype), per_context * (MAX_SEQUENCES - 1))
+    while True:
+        try:
+            pages = per_context + extra
+            return KVCache(model.backend, model.config, model.context, MAX_SEQUENCES, pages, kv_dtype)
+        except OutOfMemoryError:
+            if not extra:
+                raise
+            extra //= 4
+
+
 def is_usable(logits: np.ndarray) -> bool:
-    return bool(np.isfinite(logits).any()) and not np.isnan(logits).any()
+    """Whether a token can be picked: the largest is a finite number, which it is not where there is a NaN."""
+    return bool(np.isfinite(logits.max()))
 
 
 def make_batch(rows: list[tuple[int, int, int]], outputs: list[int], phase: Phase) -> Batch:

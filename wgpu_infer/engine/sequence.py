@@ -37,7 +37,11 @@ class Piece:
 
 @dataclass(eq=False)
 class Sequence:
-    """`tokens` are prompt and generated; `computed` of them are in the KV cache."""
+    """`tokens` are prompt and generated; `computed` of them are in the KV cache.
+
+    `text` goes on from the prompt's text: its first word keeps the space before it, unless the prompt ends in a control
+    token.
+    """
 
     prompt: list[int]
     params: SamplingParams
@@ -55,7 +59,8 @@ class Sequence:
     def __post_init__(self) -> None:
         self.tokens = list(self.prompt)
         self.seed = secrets.randbits(32) if self.params.seed is None else self.params.seed
-        self.decoder = StreamDecoder(self.tokenizer)
+        continuing = bool(self.prompt) and not self.tokenizer.is_control(self.prompt[-1])
+        self.decoder = StreamDecoder(self.tokenizer, continuing=continuing)  # "Once" goes on with " upon"
         self.matcher = StopMatcher(self.params.stop)
         self.submitted = time.perf_counter()
         self.timings.prompt_tokens = len(self.prompt)

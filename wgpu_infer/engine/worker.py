@@ -2,6 +2,7 @@
 
 Requests come in by a queue and answers leave by one queue per request. A caller's KeyboardInterrupt never lands inside
 a step: the caller's thread only waits, and says `abort` on its way out. An exception in a step ends all requests.
+Whoever waits also watches the thread: nobody waits for one that has ended (closed by another caller, or forked away).
 """
 
 from __future__ import annotations
@@ -18,73 +19,94 @@ from wgpu_infer.errors import WgpuInferError
 
 T = TypeVar("T")
 Answers = queue.SimpleQueue  # of Piece or the exception that ended the request
+Command = Callable[[], Any]
 POLL_S = 0.1  # waits are sliced so that Ctrl-C is noticed on every platform
+CLOSED = "this model is closed"
 
 
 class EngineWorker:
-    """Owns the thread; the engine is made on it by `make` and only ever touched there."""
+    """Owns the thread; the engine is made on it by `make` and only ever touched there. `at_end` is its last call."""
 
-    def __init__(self, make: Callable[[], Engine]):
-        self.commands: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+    def __init__(self, make: Callable[[], Engine], at_end: Command = lambda: None):
+        self.commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self.parked: list[Command] = []  # commands that wait until they are ready
         self.answers: dict[Sequence, Answers] = {}
         self.engine: Engine | None = None
+        self.at_end = at_end
         self.thread = threading.Thread(target=self._main, name="wgpu_infer-engine", daemon=True)
         self.thread.start()
         try:
             self.call(lambda: self._make(make))
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self.close(wait=isinstance(error, Exception))  # Ctrl-C does not wait for what is being compiled
             raise
 
-    def call(self, function: Callable[[], T]) -> T:
-        """Runs a function on the engine's thread between two steps and returns what it returns (or raises)."""
+    def call(self, function: Callable[[], T], ready: Callable[[], bool] = lambda: True) -> T:
+        """Runs a function on the engine's thread between two steps, once `ready`; returns its result (or raises)."""
         future: Future[T] = Future()
 
         def command() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
+            if not ready() and not future.cancelled():
+                self.parked.append(command)
+            elif future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except BaseException as error:
+                    future.set_exception(error)
 
-        if not self.thread.is_alive():
-            raise WgpuInferError("this model is closed")
         self.commands.put(command)
-        return _wait(future)
+        try:
+            return _wait(future, self.thread)
+        except BaseException:
+            future.cancel()  # nobody wants it any more
+            raise
 
     def stream(self, sequence: Sequence) -> PieceStream:
         """Submits a sequence at once; the stream yields its pieces."""
         answers: Answers = queue.SimpleQueue()
-        self.call(lambda: self._submit(sequence, answers))
+        try:
+            self.call(lambda: self._submit(sequence, answers))
+        except BaseException:
+            self.abort(sequence)  # it may have been submitted when the interrupt came
+            raise
         return PieceStream(self, sequence, answers)
 
     def abort(self, sequence: Sequence) -> None:
         """Ends a sequence before the next step; does not wait."""
         self.commands.put(lambda: self._abort(sequence))
 
-    def close(self) -> None:
-        """Ends the thread; what was still running is aborted."""
-        if self.thread.is_alive():
-            self.commands.put(None)
-            self.thread.join()
+    def close(self, wait: bool = True) -> None:
+        """Ends the thread; what was still running is aborted. Without `wait` that happens behind the caller's back."""
+        self.commands.put(None)
+        while wait and self.thread.is_alive() and self.thread is not threading.current_thread():
+            self.thread.join(POLL_S)
 
     def _main(self) -> None:
-        while True:
-            command = self._next_command()
-            while command is not NOTHING:
-                if command is None:
-                    return self._shut()
-                command()
-                command = self._next_command()
-            self._step()
-
-    def _next_command(self) -> Any:
-        """Waits for a command while there is nothing to compute; NOTHING where there is."""
-        if self.engine is None or self.engine.is_idle:
-            return self.commands.get()
         try:
-            return self.commands.get_nowait()
-        except queue.Empty:
-            return NOTHING
+            while self._obey():
+                self._step()
+                self._unpark()
+        finally:
+            self._shut()
+
+    def _obey(self) -> bool:
+        """Runs what was asked for since the last step; waits while there is nothing to compute. False: to end."""
+        while True:
+            try:
+                command = self.commands.get(block=self.engine is None or self.engine.is_idle)
+            except queue.Empty:
+                return True
+            if command is None:
+                return False
+            command()
+            del command  # it holds its caller's model alive, and the next one may be long in coming
+            self._unpark()
+
+    def _unpark(self) -> None:
+        """Parked commands in order; one that is still not ready parks itself again."""
+        parked, self.parked = self.parked, []
+        for command in parked:
+            command()
 
     def _step(self) -> None:
         assert self.engine is not None
@@ -105,7 +127,6 @@ class EngineWorker:
 
     def _fail(self, error: BaseException) -> None:
         """Every running and waiting request ends with the error of the step."""
-        assert self.engine is not None
         for sequence, answers in list(self.answers.items()):
             self._abort(sequence)
             answers.put(error)
@@ -124,9 +145,12 @@ class EngineWorker:
         self.answers.pop(sequence, None)
 
     def _shut(self) -> None:
-        self._fail(WgpuInferError("the model was closed while this request was running")) if self.engine else None
-        if self.engine is not None:
-            self.engine.backend.close()
+        try:
+            if self.engine is not None:
+                self._fail(WgpuInferError("the model was closed while this request was running"))
+                self.engine.backend.close()
+        finally:
+            self.at_end()
 
 
 class PieceStream:
@@ -143,7 +167,7 @@ class PieceStream:
         if self.ended:
             raise StopIteration
         try:
-            piece = _get(self.answers)
+            piece = _get(self.answers, self.worker.thread)
         except BaseException:
             self.close()
             raise
@@ -162,21 +186,21 @@ class PieceStream:
         self.close()
 
 
-NOTHING = object()
-
-
-def _wait(future: Future[T]) -> T:
+def _wait(future: Future[T], thread: threading.Thread) -> T:
     while True:
         try:
             return future.result(timeout=POLL_S)
         except TimeoutError:
             if future.done():
                 raise
+            if not thread.is_alive() and not future.done():
+                raise WgpuInferError(CLOSED) from None
 
 
-def _get(answers: Answers) -> Any:
+def _get(answers: Answers, thread: threading.Thread) -> Any:
     while True:
         try:
             return answers.get(timeout=POLL_S)
         except queue.Empty:
-            continue
+            if not thread.is_alive() and answers.empty():
+                raise WgpuInferError(CLOSED) from None

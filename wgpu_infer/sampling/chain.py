@@ -32,6 +32,7 @@ def sample(logits: np.ndarray, params: SamplingParams, recent: Sequence[int], se
 
 
 def bias(logits: np.ndarray, biases: Mapping[int, float]) -> np.ndarray:
+    """Each value added to its token's logit, in place (as the penalties below change `logits`, (vocab,))."""
     for token, value in biases.items():
         logits[token] += value
     return logits
@@ -67,7 +68,9 @@ def top_k(logits: np.ndarray, k: int) -> Candidates:
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    e = np.exp((logits - logits[0]) / temperature)  # candidates are sorted: the first is the largest
+    """Softmax of the candidates' logits / temperature, (candidates,)."""
+    with np.errstate(over="ignore"):  # at a tiny temperature all but the largest go to -inf, probability 0
+        e = np.exp((logits - logits[0]) / temperature)  # candidates are sorted: the first is the largest
     return e / e.sum()
 
 

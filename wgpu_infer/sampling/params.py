@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wgpu_infer.checks import number, shown, whole
 from wgpu_infer.errors import ParameterError
 
 MAX_SEED = 2**64 - 1
 MAX_STOPS = 64
 MAX_STOP_LENGTH = 4096
 MAX_BIASES = 1 << 16
+RANGES = {  # name -> (lowest, highest, whether the lowest itself is refused)
+    "temperature": (0, 100, False),
+    "top_p": (0, 1, True),
+    "min_p": (0, 1, False),
+    "repeat_penalty": (0.01, 100, False),
+    "presence_penalty": (-100, 100, False),
+    "frequency_penalty": (-100, 100, False),
+}
 
 
 @dataclass(frozen=True)
@@ -43,38 +51,25 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
-            _whole("max_tokens", self.max_tokens, 0, 1 << 31)
-        _number("temperature", self.temperature, 0, 100)
-        _whole("top_k", self.top_k, 0, 1 << 31)
-        _number("top_p", self.top_p, 0, 1, above=True)
-        _number("min_p", self.min_p, 0, 1)
-        _number("repeat_penalty", self.repeat_penalty, 0, 100, above=True)
-        _number("presence_penalty", self.presence_penalty, -100, 100)
-        _number("frequency_penalty", self.frequency_penalty, -100, 100)
+            self._set("max_tokens", whole("max_tokens", self.max_tokens, 0, 1 << 31))
         if self.seed is not None:
-            _whole("seed", self.seed, 0, MAX_SEED)
+            self._set("seed", whole("seed", self.seed, 0, MAX_SEED))
+        self._set("top_k", whole("top_k", self.top_k, 0, 1 << 31))
+        for name, (low, high, above) in RANGES.items():
+            self._set(name, number(name, getattr(self, name), low, high, above))
         if not isinstance(self.ignore_eos, bool):
-            raise ParameterError(f"ignore_eos={self.ignore_eos!r} must be True or False")
-        object.__setattr__(self, "stop", _stops(self.stop))
-        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+            raise ParameterError(f"ignore_eos={self.ignore_eos!r:.60} must be True or False")
+        self._set("stop", _stops(self.stop))
+        self._set("logit_bias", _biases(self.logit_bias))
 
-
-def _whole(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ParameterError(f"{name}={value!r:.60} must be a whole number from {low} to {high}")
-
-
-def _number(name: str, value: Any, low: float, high: float, above: bool = False) -> None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    if not fits or (above and value == low):
-        allowed = f"above {low} and at most {high}" if above else f"from {low} to {high}"
-        raise ParameterError(f"{name}={value!r:.60} must be a number {allowed}")
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # the class is frozen for its users
 
 
 def _stops(stop: Any) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else stop
     if not isinstance(stops, Sequence) or not all(isinstance(s, str) for s in stops):
-        raise ParameterError(f"stop={stop!r:.60} must be a string or a list of strings")
+        raise ParameterError(f"stop={shown(stop)} must be a string or a list of strings")
     if any(not 0 < len(s) <= MAX_STOP_LENGTH for s in stops) or len(stops) > MAX_STOPS:
         raise ParameterError(f"stop takes at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
     return tuple(stops)
@@ -83,7 +78,7 @@ def _stops(stop: Any) -> tuple[str, ...]:
 def _biases(biases: Any) -> dict[int, float]:
     if not isinstance(biases, Mapping) or len(biases) > MAX_BIASES:
         raise ParameterError(f"logit_bias must map at most {MAX_BIASES} token ids to numbers")
-    for token, bias in biases.items():
-        _whole("logit_bias token", token, 0, 1 << 31)
-        _number(f"logit_bias[{token}]", bias, -100, 100)
-    return {token: float(bias) for token, bias in biases.items() if not math.isnan(bias)}
+    return {
+        whole("logit_bias token", token, 0, 1 << 31): number(f"logit_bias[{token}]", bias, -100, 100)
+        for token, bias in biases.items()
+    }
