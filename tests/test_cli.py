@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from tiny_model import write_tiny
@@ -80,8 +81,9 @@ def test_mistakes_in_the_model(tmp_path, model):
         error = assert_mistake(run("abc", "--model", path, "--device", "reference"), *named)
         assert len(error.strip().splitlines()) == 1, error
 
-    fails(tmp_path / "nothing.gguf", "nothing.gguf")
-    fails(tmp_path, str(tmp_path))
+    fails(tmp_path / "nothing.gguf", "nothing.gguf", "give the path of a GGUF file")
+    fails("", "give the path of a GGUF file")
+    fails(tmp_path, str(tmp_path), "folder", "give the path of a GGUF file")
     (tmp_path / "text.gguf").write_text("Once upon a time there was a text file.\n")
     fails(tmp_path / "text.gguf", "text.gguf", "GGUF")
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 123\n"
@@ -103,6 +105,8 @@ def test_webgpu_without_an_adapter(model):
     assert len(error.strip().splitlines()) == 1
     done = run("abc", "--model", model, "--max-tokens", 2, "--json", env=env)
     assert json.loads(done.stdout)["device"].startswith("cpu")
+    done = run("abc", "--model", model, "--max-tokens", 2, "--verbose", env=env)
+    assert "not used: webgpu: no WebGPU adapter" in done.stderr.decode()
 
 
 def test_binary_input(model):
@@ -125,6 +129,49 @@ def test_ctrl_c_ends_with_130(model):
     process.send_signal(signal.SIGINT)
     _out, error = process.communicate(timeout=30)
     assert process.returncode == 130 and b"Traceback" not in error
+
+
+def test_ctrl_c_twice_and_while_kernels_compile(model, tmp_path):
+    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "cpu", "--ignore-eos"]
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_JIT_COVERAGE": "0"}  # empty: every kernel is compiled
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=env)
+    while process.poll() is None and not any(tmp_path.rglob("*.kernel")):
+        time.sleep(0.01)  # until the first is done: the next one is being compiled
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _out, error = process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGINT) and b"Traceback" not in error
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell closes the streams")
+@pytest.mark.parametrize(
+    "closed, code",
+    [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("--json >&-", 0), ("> /dev/full", 2), ("--nonsense >&- 2>&-", 2)],
+)
+def test_closed_streams_are_no_traceback(model, closed, code):
+    command = f"{sys.executable} -m wgpu_infer.generate abc --model {model} --device reference --max-tokens 2 {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=120)
+    assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
+    inspect = f"{sys.executable} -m wgpu_infer inspect {model} >&-"
+    assert subprocess.run(["sh", "-c", inspect], capture_output=True, cwd=ROOT, timeout=120).stderr == b""
+
+
+def test_an_encoding_that_lacks_characters(model):
+    done = generate(model, "né漢", "--max-tokens", 1, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and done.stdout.startswith(b"n??")
+
+
+def test_a_file_cannot_command_the_terminal(tmp_path):
+    evil = {"general.name": "evil\x1b]0;title\x07\r\nfake: line", "x.list": ["\x1b[31m", "b"], "x.\x1b[2Jkey": "v"}
+    path = write_tiny(tmp_path / "evil.gguf", evil, {"a\x1b[31m.weight": np.zeros(3, np.float32)})
+    done = run("inspect", path, module="wgpu_infer")
+    assert b"\\x1b]0;title\\x07 fake: line" in done.stdout and b"\\x1b[31m.weight" in done.stdout
+    assert b"\x1b" not in done.stdout + done.stderr and b"\r" not in done.stdout
+    error = assert_mistake(run("abc", "--model", tmp_path / "no\x1b[31m\nsuch.gguf"), "\\x1b[31m")
+    assert "\x1b" not in error and len(error.strip().splitlines()) == 1
 
 
 def test_inspect(model):
@@ -160,3 +207,22 @@ def test_doctor(tmp_path):
     assert found["cpu"]["works"]
     without = run("doctor", module="wgpu_infer", env={"VK_ICD_FILENAMES": "/none", "VK_DRIVER_FILES": "/none"})
     assert "no WebGPU adapter" in without.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "blocked, says",
+    [("wgpu", "auto: cpu, since webgpu"), ("numba", "auto: webgpu|auto: reference"), ("wgpu,numba", "auto: reference")],
+)
+def test_doctor_without_a_package(blocked, says):
+    code = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked.split(",")}: raise ImportError(f"no {{name}} here")
+sys.meta_path.insert(0, Blocked())
+from wgpu_infer.doctor import examine, render
+print(render(examine()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert any(f"--device {one}" in done.stdout for one in says.split("|")) and "here" in done.stdout

@@ -95,6 +95,7 @@ def test_import_is_light():
 def test_public_names_resolve():
     import wgpu_infer
 
+    assert set(wgpu_infer.__all__) <= set(dir(wgpu_infer)), "a notebook completes names before they are imported"
     assert all(getattr(wgpu_infer, name) is not None for name in wgpu_infer.__all__)
     with pytest.raises(AttributeError):
         wgpu_infer.no_such_name  # noqa: B018

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from tiny_model import DIM, DROP, HIDDEN, VOCAB, tensors, write_tiny
@@ -71,6 +73,27 @@ def test_bad_metadata(tmp_path, metadata, named):
     with pytest.raises(ModelFormatError, match=named) as caught:
         load(path)
     assert caught.value.path == str(path)
+
+
+def test_rope_scaling_is_read_as_llama_cpp_does(tmp_path):
+    def scaling(**given):
+        keys = {f"llama.rope.{key}": value for key, value in given.items()}
+        return load(write_tiny(tmp_path / "a.gguf", keys))[0].rope_scaling
+
+    assert scaling(**{"scaling.factor": 4.0}).kind == "linear"  # a factor without a type, as older files have it
+    assert scaling(scale_linear=2.0).factor == 2.0
+    assert scaling(**{"scaling.type": "none", "scaling.factor": 4.0}).kind == "none"
+    assert scaling(**{"scaling.type": "yarn", "scaling.factor": 4.0}).kind == "yarn"
+
+
+def test_progress_ends_with_all_bytes(tmp_path):
+    for weights in ({}, {"mystery.weight": np.zeros(9, np.float32)}):
+        seen = []
+        path = write_tiny(tmp_path / "a.gguf", weights=weights)
+        with warnings.catch_warnings(action="ignore"):
+            load(path, progress=lambda done, total, seen=seen: seen.append((done, total)))
+        done, total = zip(*seen, strict=True)
+        assert list(done) == sorted(done) and done[-1] == total[-1] and len(set(total)) == 1
 
 
 def test_unknown_architecture_lists_the_known(tmp_path):

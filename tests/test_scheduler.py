@@ -9,11 +9,11 @@ import pytest
 
 import wgpu_infer as wi
 from wgpu_infer.backends.reference import ReferenceBackend
-from wgpu_infer.calibration import Costs, load_or_measure
+from wgpu_infer.calibration import Costs, cache_dir, load_or_measure
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
-from wgpu_infer.scheduler import HybridScheduler
+from wgpu_infer.scheduler import HybridScheduler, work
 
 FAST_START = Costs(fixed_s=1e-6, transfer=1e12, flops=1e9, memory=1e10)
 FAST_WORK = Costs(fixed_s=1e-3, transfer=1e10, flops=1e13, memory=1e12)
@@ -74,6 +74,33 @@ def test_explain_says_where_and_why(scheduler):
         scheduler.explain("matmul", {"width": 3})
 
 
+def test_attention_over_many_keys_is_counted(scheduler):
+    sizes = {"tokens": 1, "heads": 32, "kv_heads": 8, "head_dim": 128, "table_width": 1}
+    assert scheduler.explain("attention", {**sizes, "heads": 1, "kv_heads": 1}).startswith("attention: cpu")
+    assert scheduler.explain("attention", {**sizes, "tokens": 512, "table_width": 64}).startswith("attention: webgpu")
+    flops, _ = work(OPS["attention"], {}, dict.fromkeys(OPS["attention"].param_names(), 1) | sizes)
+    assert flops == 2 * 2 * 32 * 128 * 64  # scores and values of 64 keys
+
+
+@pytest.mark.parametrize("bad", [{"tokens": "x"}, {"tokens": -1}, {"rows": float("nan")}])
+def test_explain_refuses_what_is_no_size(scheduler, bad):
+    with pytest.raises(ParameterError):
+        scheduler.explain("matmul", bad)
+
+
+@pytest.mark.parametrize("backends", [{}, 5, "cpu"])
+def test_a_scheduler_needs_backends(backends):
+    with pytest.raises(ParameterError):
+        HybridScheduler(backends)
+
+
+def test_no_side_can_run_the_model():
+    host = HostWeight(np.zeros(64 * 4, np.uint8), "F32", 8, 8)
+    made = HybridScheduler({name: Named(name, formats=["Q4_0"]) for name in ("cpu", "webgpu")})
+    with pytest.raises(DeviceError, match="no F32"):
+        made.place([host], [host], 4)
+
+
 def test_placement_times_the_models_own_products():
     class Slow(Named):
         def run(self, op, *operands, **params):
@@ -113,11 +140,25 @@ def test_calibration_is_measured_once_and_survives_damage(tmp_path, monkeypatch)
     runs = len(backend.ran)
     assert load_or_measure(backend) == first and len(backend.ran) == runs
     file = tmp_path / "calibration.json"
-    for damage in ("", "[]", "{", json.dumps({next(iter(json.loads(file.read_text()))): {"x": 1}})):
+    key, good = next(iter(json.loads(file.read_text()).items()))
+    entries = [{"x": 1}, [1], None, {**good, "flops": 0}, {**good, "fixed_s": "x"}, {**good, "memory": float("nan")}]
+    for damage in ("", "[]", "{", "[" * 200_000, *(json.dumps({key: entry}) for entry in entries)):
         file.write_text(damage)
-        assert load_or_measure(backend).flops > 0
+        assert load_or_measure(backend).seconds(1e9, 1e6, 1e6) > 0
+        assert json.loads(file.read_text())[key].keys() == good.keys(), "measured again and kept"
     monkeypatch.setenv("WGPU_INFER_CACHE", str(tmp_path / "calibration.json" / "not a folder"))
     assert load_or_measure(backend).flops > 0
+
+
+def test_calibration_of_a_user_without_a_home(monkeypatch):
+    for name in ("WGPU_INFER_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    assert cache_dir() is None and load_or_measure(Named("cpu")).flops > 0
 
 
 @pytest.mark.parametrize("side", ["reference", "cpu", pytest.param("webgpu", marks=pytest.mark.webgpu)])
@@ -166,6 +207,9 @@ def test_attention_and_rope_equal_torch(side, open_once):
         x, y = q[..., :8], q[..., 8:]
         rotated = np.concatenate([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)], -1)
         np.testing.assert_allclose(wi.ops.rope(q), rotated, atol=1e-4)
+        np.testing.assert_array_equal(wi.ops.rope(q[40:], start=40), wi.ops.rope(q)[40:])
+        far = np.cos(10**9) * q[:1, :, 0] - np.sin(10**9) * q[:1, :, 8]  # no table of a billion positions
+        np.testing.assert_allclose(wi.ops.rope(q[:1], start=10**9)[..., 0], far, atol=1e-4)
     finally:
         wi.ops.use(None)
 
@@ -188,6 +232,16 @@ def test_attention_and_rope_equal_torch(side, open_once):
         lambda o: o.attention(np.ones((2, 3, 4)), np.ones((1, 3, 4)), np.ones((1, 3, 4))),
         lambda o: o.attention(np.ones((2, 3, 4)), np.ones((2, 2, 4)), np.ones((2, 2, 4))),
         lambda o: o.rope(np.ones((2, 3, 5))),
+        lambda o: o.rope(np.ones((2, 3, 4)), start=-1),
+        lambda o: o.rope(np.ones((2, 3, 4)), start=1.5),
+        lambda o: o.rope(np.ones((2, 3, 4)), base=0),
+        lambda o: o.softmax(np.ones(3), scale="x"),
+        lambda o: o.softmax(np.ones(3), scale=np.nan),
+        lambda o: o.rms_norm(np.ones((2, 4)), np.ones(4), eps=-1),
+        lambda o: o.layer_norm(np.ones((2, 4)), np.ones(4), np.ones(4), eps=None),
+        lambda o: o.attention(np.ones((2, 3, 4)), np.ones((2, 3, 4)), np.ones((2, 3, 4)), window=-1),
+        lambda o: o.attention(np.ones((2, 3, 4)), np.ones((2, 3, 4)), np.ones((2, 3, 4)), softcap=np.nan),
+        lambda o: o.activate(np.ones(3), ["silu"]),
     ],
 )
 def test_bad_arrays_say_so(ops, call):

@@ -7,12 +7,14 @@ which bytes get there and back, and rates of arithmetic and of memory. They are 
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,35 +98,47 @@ def _median(call: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def cache_dir() -> Path:
-    """Where measurements are kept: WGPU_INFER_CACHE, or the user's cache folder."""
+def cache_dir() -> Path | None:
+    """Where measurements are kept: WGPU_INFER_CACHE, or the user's cache folder; None for a user without a home."""
     if custom := os.environ.get("WGPU_INFER_CACHE"):
         return Path(custom)
-    base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "wgpu_infer"
+    base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "wgpu_infer"
+    except RuntimeError:  # no home folder
+        return None
 
 
 def load_or_measure(backend: Backend) -> Costs:
     """The costs kept for this device, else measured now and kept where the cache can be written."""
-    path = cache_dir() / "calibration.json"
+    folder = cache_dir()
+    if folder is None:
+        return measure(backend)
+    path = folder / "calibration.json"
     known = _load(path)
     key = f"{VERSION}|{backend.describe()}"
-    if key in known:
-        try:
-            return Costs(**known[key])
-        except TypeError:
-            pass  # written by something else: measure again
-    costs = measure(backend)
-    _save(path, {**known, key: asdict(costs)})
+    costs = _costs_in(known.get(key))
+    if costs is None:
+        costs = measure(backend)
+        _save(path, {**known, key: asdict(costs)})
     return costs
 
 
 def _load(path: Path) -> dict:
     try:
         known = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def _costs_in(entry: Any) -> Costs | None:
+    """What the file says, if it is four positive numbers: it may be damaged or written by something else."""
+    try:
+        costs = Costs(**entry)
+        return costs if all(math.isfinite(figure) and figure > 0 for figure in asdict(costs).values()) else None
+    except TypeError:
+        return None
 
 
 def _save(path: Path, known: dict) -> None:

@@ -49,7 +49,7 @@ def installed(package: str) -> str:
 
 def caches() -> dict[str, str]:
     """Where measurements and compiled kernels are kept."""
-    kept = {"measurements": str(cache_dir())}
+    kept = {"measurements": str(cache_dir() or "none: there is no home folder")}
     try:
         from cpu_fallback import kernel_cache
 
@@ -121,6 +121,8 @@ def backend_line(backend: dict[str, Any]) -> str:
 def auto_line(found: dict[str, Any]) -> str:
     """What auto does on this machine, and why a GPU is not used where it is not."""
     gpu, cpu = found["webgpu"], found["cpu"]
+    if not gpu["works"] and not cpu["works"]:
+        return "reference, which is slow: neither webgpu nor the cpu backend works"
     if not gpu["works"]:
         return f"cpu, since webgpu does not work ({gpu['why']})"
     if not cpu["works"]:

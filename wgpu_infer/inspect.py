@@ -11,6 +11,7 @@ from wgpu_infer.errors import WgpuInferError
 from wgpu_infer.formats import quants
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.config import ModelConfig
+from wgpu_infer.terminal import plain
 
 SHOWN = 60  # characters of a value
 
@@ -60,18 +61,19 @@ def render(found: dict[str, Any]) -> str:
         f"runs: {found['runs']}",
         "formats: " + ", ".join(f"{count} {name}" for name, count in found["formats"].items()),
         "",
-        *(f"{key} = {shorten(value)}" for key, value in found["metadata"].items()),
+        *(f"{plain(key)} = {shorten(value)}" for key, value in found["metadata"].items()),
     ]
     if found.get("tensors"):
         lines.append("")
-        width = max(len(t["name"]) for t in found["tensors"])
+        names = [plain(t["name"]) for t in found["tensors"]]
+        width = max(map(len, names))
         lines += [
-            f"{t['name']:<{width}}  {t['format']:<7} {'x'.join(map(str, t['shape'])):<16} {t['bytes']:>13,} bytes"
-            for t in found["tensors"]
+            f"{name:<{width}}  {t['format']:<7} {'x'.join(map(str, t['shape'])):<16} {t['bytes']:>13,} bytes"
+            for name, t in zip(names, found["tensors"], strict=True)
         ]
     return "\n".join(lines)
 
 
 def shorten(value: Any) -> str:
-    text = " ".join(str(value).split())
+    text = plain(str(value))
     return text if len(text) <= SHOWN or not isinstance(value, str) else text[:SHOWN] + "…"

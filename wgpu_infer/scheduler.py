@@ -7,6 +7,7 @@ activations back and forth costs more than any op gains. (Plans per phase and la
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -18,10 +19,14 @@ import numpy as np
 from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight
 from wgpu_infer.backends.registry import open_backend
 from wgpu_infer.calibration import Costs, load_or_measure
-from wgpu_infer.contracts.contract import Op
+from wgpu_infer.checks import number
+from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
 from wgpu_infer.contracts.host import HostKV, HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
+
+log = logging.getLogger(__name__)
+MAX_SIZE = float(2**32)  # of a parameter in `explain`
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,18 @@ class HybridScheduler(Backend):
     """Routes op calls between a CPU and a GPU backend; as a Backend it is the one a model was placed on.
 
     Args:
-        backends: the sides, by name; None opens cpu and webgpu, and goes on without webgpu where there is none.
+        backends: the sides, by name; None opens cpu and webgpu, and goes on with what there is.
         threads: CPU threads.
+
+    `unavailable` says of every side that is not used why. Raises ParameterError.
     """
 
     name = "hybrid"
 
     def __init__(self, backends: Mapping[str, Backend] | None = None, threads: int | None = None):
         self.unavailable: dict[str, str] = {}
+        if backends is not None and (not isinstance(backends, Mapping) or not backends):
+            raise ParameterError(f"backends={backends!r:.60} must map at least one name to a Backend")
         self.backends = dict(backends) if backends is not None else self._open(threads)
         self.active = next(iter(self.backends.values()))
         self._costs: dict[str, Costs] = {}
@@ -60,8 +69,12 @@ class HybridScheduler(Backend):
             try:
                 found[name] = open_backend(name, threads)
             except DeviceError as error:
-                self.unavailable[name] = str(error)
+                self._pass_over(name, str(error))
         return found or {"reference": open_backend("reference")}
+
+    def _pass_over(self, name: str, why: str) -> None:
+        log.info("%s is not used: %s", name, why)
+        self.unavailable[name] = why
 
     # -- single op calls -------------------------------------------------------------------------------------------
 
@@ -89,10 +102,12 @@ class HybridScheduler(Backend):
         """Where a call of an op with these parameters (e.g. matmul: tokens, rows, cols) would run, and why."""
         if op not in OPS:
             raise ParameterError(f"op {op!r} is not known; known: {', '.join(OPS)}")
-        params: dict[str, int | float] = dict.fromkeys(OPS[op].param_names(), 1) | dict(shapes)
-        unknown = set(params) - set(OPS[op].param_names())
+        names = OPS[op].param_names()
+        unknown = set(shapes) - set(names)
         if unknown:
-            raise ParameterError(f"{op} has no parameter {sorted(unknown)}; it takes {OPS[op].param_names()}")
+            raise ParameterError(f"{op} has no parameter {sorted(unknown)}; it takes {names}")
+        given = {name: number(name, value, 0, MAX_SIZE) for name, value in shapes.items()}
+        params: dict[str, int | float] = dict.fromkeys(names, 1) | given
         return f"{op}: {self.choose(OPS[op], {}, params)}"
 
     def call(self, op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[np.ndarray, ...]:
@@ -129,6 +144,8 @@ class HybridScheduler(Backend):
                 seconds[name] = time_step(backend, layer, outside, layers)
             except (UnsupportedError, DeviceError) as error:
                 self._drop(name, str(error))
+        if not self.backends:
+            raise DeviceError(f"no device can run this model: {self.unavailable}")
         best = min(self.backends, key=lambda name: seconds.get(name, 0.0))
         self.active = self.backends[best]
         for name in [n for n in self.backends if n != best]:
@@ -136,7 +153,7 @@ class HybridScheduler(Backend):
         return best
 
     def _drop(self, name: str, why: str) -> None:
-        self.unavailable[name] = why
+        self._pass_over(name, why)
         self.backends.pop(name).close()
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
@@ -189,12 +206,16 @@ def weight_format(operands: Mapping[str, Any]) -> str | None:
 
 
 def work(op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[float, float]:
-    """FLOPs, and bytes of all operands. Products count 2·tokens·rows·cols; all else some operations per element."""
+    """FLOPs, and bytes of all operands. Products and attention are counted out, all else as 8 FLOPs an element."""
     sizes = {spec.name: math.prod(spec.shape(params)) for spec in op.operands if spec.kind != "kv"}
     weights = {name: v.data.nbytes for name, v in operands.items() if isinstance(v, HostWeight)}
     moved = float(sum(weights.get(name, 4 * size) for name, size in sizes.items()))
     if op.name in ("matmul", "matvec"):
         return 2.0 * params["tokens"] * params["rows"] * params["cols"], moved
+    if op.name == "attention":
+        keys = params["table_width"] * PAGE_SLOTS
+        pages = 2.0 * 4 * keys * params["kv_heads"] * params["head_dim"]
+        return 4.0 * params["tokens"] * params["heads"] * params["head_dim"] * keys, moved + pages
     return 8.0 * sum(sizes.values()), moved
 
 

@@ -1,17 +1,23 @@
-"""What the commands share at a terminal: a progress bar while loading, and errors as one line with exit code 2."""
+"""What the commands share at a terminal: a progress bar while loading, and errors as one line with exit code 2.
+
+What comes from a model file is printed without its control characters: a file cannot command the terminal.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from wgpu_infer.errors import WgpuInferError
+
+HINTS = {FileNotFoundError: "give the path of a GGUF file", IsADirectoryError: "give the path of a GGUF file in it"}
 
 
 class LoadingBar:
@@ -55,7 +61,8 @@ class LoadingBar:
 
 def run_cli(action: Callable[[], None]) -> None:
     """Runs a command: a mistake of the user's is one line and exit code 2, Ctrl-C is 130, a closed pipe is 0."""
-    warnings.showwarning = lambda message, *_args, **_kw: click.echo(f"warning: {message}", err=True)
+    prepare_streams()
+    warnings.showwarning = lambda message, *_args, **_kw: click.echo(f"warning: {plain(str(message))}", err=True)
     try:
         action()
         sys.stdout.flush()
@@ -64,13 +71,43 @@ def run_cli(action: Callable[[], None]) -> None:
     except (WgpuInferError, click.UsageError) as error:
         fail(error.format_message() if isinstance(error, click.UsageError) else str(error))
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        fail(describe(error))
     except MemoryError:
         fail("not enough memory for this model and context; try a smaller --context")
     except KeyboardInterrupt:
-        sys.exit(130)
+        leave_at_once(130)
 
 
-def fail(message: str) -> None:
-    click.echo("error: " + " ".join(message.split()), err=True)
+def prepare_streams() -> None:
+    """A closed standard stream becomes the null device; characters its encoding lacks are written as "?"."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (open until the end)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def describe(error: OSError) -> str:
+    if error.filename is None or not error.strerror:
+        return str(error)
+    hint = HINTS.get(type(error))
+    return f"{error.filename or repr(error.filename)}: {error.strerror}" + (f"; {hint}" if hint else "")
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Ends the process without waiting for the engine's thread, which may be compiling."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def plain(text: str) -> str:
+    """The text with control characters and the like spelled out (\\x1b), on one line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
+def fail(message: str) -> NoReturn:
+    click.echo("error: " + plain(message), err=True)
     sys.exit(2)

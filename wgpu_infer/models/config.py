@@ -149,13 +149,14 @@ class _Reader:
         self.check(experts == 0, "expert_count", f"{experts} experts: mixture-of-experts models are not supported yet")
 
     def rope_scaling(self) -> RopeScaling:
-        kind = self.gguf.get_str(f"{self.arch}.rope.scaling.type", default="none")
+        stated = self.gguf.get_str(f"{self.arch}.rope.scaling.type", default=None)
+        kind = "none" if stated is None else stated
         self.check(
             kind in ("none", "linear", "yarn"), "rope.scaling.type", f"{kind[:32]!r} is not none, linear or yarn"
         )
         legacy = self.positive("rope.scale_linear", default=1.0)
         factor = self.positive("rope.scaling.factor", default=legacy)
-        if kind == "none" and factor != 1.0:
+        if stated is None and factor != 1.0:
             kind = "linear"  # as older files state it: a factor without a type
         return RopeScaling(
             kind=kind,

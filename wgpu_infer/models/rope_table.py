@@ -15,11 +15,11 @@ from wgpu_infer.models.config import RopeScaling
 
 
 def rope_table(
-    positions: int, rot: int, base: float, scaling: RopeScaling, factors: np.ndarray | None = None
+    positions: int, rot: int, base: float, scaling: RopeScaling, factors: np.ndarray | None = None, start: int = 0
 ) -> np.ndarray:
-    """float32 (positions, rot/2, 2): cos and sin of position · frequency, times YaRN's magnitude."""
+    """float32 (positions, rot/2, 2): cos and sin of position · frequency, times YaRN's magnitude, from `start` on."""
     frequency, magnitude = frequencies(rot, base, scaling, factors)
-    angle = np.arange(positions, dtype=np.float64)[:, None] * frequency
+    angle = np.arange(start, start + positions, dtype=np.float64)[:, None] * frequency
     return (np.stack([np.cos(angle), np.sin(angle)], axis=-1) * magnitude).astype(np.float32)
 
 

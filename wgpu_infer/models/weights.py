@@ -72,7 +72,6 @@ class Weights:
     model: dict[str, Array | Weight]
     layers: list[dict[str, Array | Weight]]
     frequency_factors: np.ndarray | None = None
-    nbytes: int = 0
 
 
 @dataclass
@@ -90,7 +89,8 @@ class _Loader:
         self.check_all()
         model = self.group("", model_tensors(arch), MODEL_OPTIONAL)
         layers = [self.group(f"blk.{i}.", layer_tensors(arch), LAYER_OPTIONAL) for i in range(self.config.layers)]
-        weights = Weights(model, layers, self.factors(), self.done)
+        weights = Weights(model, layers, self.factors())
+        self.progress(self.total, self.total)  # also where tensors were left out
         self.warn_unused()
         return weights
 
