@@ -100,6 +100,12 @@ def test_max_tokens_zero_reads_the_prompt_only(llm):
 
 
 def test_logits_are_those_of_decoding(llm):
+    picked = llm.generate([1, 5], params(temperature=0.0)).token_ids
+    forced = llm.logits([1, 5, *picked])
+    assert forced[1:-1].argmax(-1).tolist() == picked
+
+
+def test_logits_depend_on_what_came_before_only(llm):
     ids = [1, 5, 9, 14, 3]
     whole = llm.logits(ids)
     assert whole.shape == (5, VOCAB) and whole.dtype == np.float32
@@ -259,6 +265,14 @@ def test_verify_agrees_and_finds_a_wrong_op(path, monkeypatch):
 def test_verify_says_what_it_takes(path, bad):
     with LLM(path, device="reference") as llm, pytest.raises(ParameterError):
         llm.verify(**{"steps": 1, **bad})
+
+
+def test_an_empty_prompt_is_bos_alone(tmp_path):
+    silent = write_tiny(tmp_path / "silent.gguf", {"tokenizer.ggml.add_bos_token": False})
+    with LLM(silent, device="reference") as llm:
+        assert llm.tokenizer.encode("") == []
+        assert llm.generate("", params()).token_ids == llm.generate([1], params()).token_ids
+        assert llm.verify(steps=1).agrees
 
 
 def test_text_goes_on_from_the_prompts_text(tmp_path):

@@ -11,6 +11,7 @@ from tiny_model import DIM, DROP, HIDDEN, VOCAB, tensors, write_tiny
 from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.errors import ModelFormatError, UnsupportedError
 from wgpu_infer.formats.gguf import GGUF
+from wgpu_infer.llm import LLM
 from wgpu_infer.models.archs import ARCHS
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.weights import load_weights
@@ -107,6 +108,34 @@ def test_unknown_architecture_lists_the_known(tmp_path):
 def test_a_missing_tensor_is_named(tmp_path, name):
     with pytest.raises(ModelFormatError, match=name.replace(".", r"\.")):
         load(write_tiny(tmp_path / "a.gguf", weights={name: DROP}))
+
+
+def test_a_bias_that_only_some_layers_have_is_named(tmp_path):
+    with pytest.raises(ModelFormatError, match=r"blk\.1\.attn_q\.bias is missing"):
+        load(write_tiny(tmp_path / "a.gguf", weights={"blk.0.attn_q.bias": np.zeros(DIM, np.float32)}))
+
+
+def test_fused_qkv_is_cut(tmp_path):
+    """llama.cpp's phi-2 files hold q, k and v as one tensor, its biases too."""
+    apart, fused, base = {}, {}, tensors()
+    for i in range(2):
+        names = [f"blk.{i}.attn_{part}" for part in "qkv"]
+        biases = [np.random.default_rng(i).standard_normal(len(base[f"{n}.weight"])).astype(np.float32) for n in names]
+        apart |= {f"{name}.bias": bias for name, bias in zip(names, biases, strict=True)}
+        fused |= {f"{name}.weight": DROP for name in names}
+        fused[f"blk.{i}.attn_qkv.weight"] = np.concatenate([base[f"{name}.weight"] for name in names])
+        fused[f"blk.{i}.attn_qkv.bias"] = np.concatenate(biases)
+    ids = [1, 5, 9, 14, 3]
+    with (
+        LLM(write_tiny(tmp_path / "apart.gguf", weights=apart), device="reference") as one,
+        LLM(write_tiny(tmp_path / "fused.gguf", weights=fused), device="reference") as other,
+        LLM(write_tiny(tmp_path / "none.gguf"), device="reference") as without,
+    ):
+        np.testing.assert_array_equal(one.logits(ids), other.logits(ids))
+        assert (one.logits(ids) != without.logits(ids)).any()
+    short = {**fused, "blk.1.attn_qkv.weight": fused["blk.1.attn_qkv.weight"][:-1]}
+    with pytest.raises(ModelFormatError, match=r"blk\.1\.attn_qkv\.weight has shape"):
+        load(write_tiny(tmp_path / "short.gguf", weights=short))
 
 
 def test_a_wrong_shape_is_named(tmp_path):

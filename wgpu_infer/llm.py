@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -114,7 +114,8 @@ class LLM:
     ) -> Generation | list[Generation]:
         """A `Generation` for a prompt (text, or a list of token ids), a list of them for a list of prompts.
 
-        Prompts of a list run together. parse_special: text such as "<|im_end|>" becomes the control token it spells.
+        An empty text is BOS alone. Prompts of a list run together. parse_special: text such as "<|im_end|>" becomes the
+        control token it spells.
         Raises ContextLengthError, ParameterError, TokenizerError, DeviceError.
         """
         if is_single(prompt):
@@ -222,6 +223,8 @@ class LLM:
             raise ParameterError(f"params must be a SamplingParams; given: {type(params).__name__}")
         if isinstance(prompt, str):
             ids = self.tokenizer.encode(prompt, add_special=True, parse_special=parse_special)
+            if not ids and self.tokenizer.bos_id is not None:
+                ids = [self.tokenizer.bos_id]  # an empty prompt is BOS alone, also where no text begins with it
         else:
             ids = self._check_ids(prompt)
         return Sequence(ids, params, self.tokenizer, self.context)
@@ -274,7 +277,7 @@ class GenerationStream:
 
 
 def finished(s: Sequence) -> Generation:
-    return Generation(s.text, s.token_ids, s.finish_reason or "abort", s.timings, s.seed)
+    return Generation(s.text, list(s.token_ids), s.finish_reason or "abort", replace(s.timings), s.seed)
 
 
 def is_single(prompt: Any) -> bool:

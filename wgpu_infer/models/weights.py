@@ -101,6 +101,15 @@ class _Loader:
         for prefix, required in [("", model_tensors(arch)), *prefixes]:
             for name, shape in required.items():
                 self.find(prefix, name, shape)
+        self.check_biases()
+
+    def check_biases(self) -> None:
+        """A layer has the optional tensors that the other layers have."""
+        for name in LAYER_OPTIONAL:
+            lacking = [i for i in range(self.config.layers) if not self.has(f"blk.{i}.", name)]
+            if 0 < len(lacking) < self.config.layers:
+                reason = f"the tensor blk.{lacking[0]}.{name} is missing, which other layers have"
+                raise ModelFormatError(reason, self.gguf.path)
 
     def group(self, prefix: str, required: dict[str, Shape], optional: dict[str, Shape]) -> dict[str, Array | Weight]:
         names = required | {name: shape for name, shape in optional.items() if self.has(prefix, name)}
