@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from tiny_model import VOCAB, write_tiny
 
 from wgpu_infer.engine.stop import StopMatcher
+from wgpu_infer.llm import LLM
+from wgpu_infer.sampling.params import SamplingParams
 
 
 def run(stops, pieces):
@@ -43,6 +48,19 @@ def test_any_split_gives_the_same_text():
         assert not any(stop in shown for stop in stops)
         assert stopped == any(stop in text for stop in stops)
         assert text.startswith(shown)
+
+
+def test_bytes_left_over_can_complete_a_stop_string(tmp_path):
+    tokens = ["<unk>", "<s>", "</s>", *(chr(ord("a") + i) for i in range(VOCAB - 4)), "<0xE6>"]
+    types = [2, 3, 3, *[1] * (VOCAB - 4), 6]
+    path = write_tiny(
+        tmp_path / "bytes.gguf", {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": np.array(types)}
+    )
+    params = SamplingParams(max_tokens=1, logit_bias={VOCAB - 1: 100.0}, stop=["\ufffd"])
+    with LLM(path, device="reference") as llm:
+        assert llm.generate("abc", replace(params, stop=())).text == "\ufffd"
+        out = llm.generate("abc", params)
+    assert (out.text, out.finish_reason, out.token_ids) == ("", "stop", [VOCAB - 1])
 
 
 def test_nothing_pending_is_shown_early():

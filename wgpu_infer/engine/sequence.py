@@ -98,7 +98,7 @@ class Sequence:
 
     def finish(self, reason: FinishReason, shown: str = "", token: int | None = None) -> Piece:
         """Ends the sequence and releases text that was held back for a stop string or an unfinished character."""
-        self.finish_reason = reason
         rest = self.matcher.push(self.decoder.finish()) + self.matcher.finish()
         self.text += rest
-        return Piece(shown + rest, token, reason)
+        self.finish_reason = "stop" if self.matcher.stopped else reason
+        return Piece(shown + rest, token, self.finish_reason)
