@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,16 @@ SHARED = ROOT.parent / "shared"
 
 os.environ.setdefault("WGPU_INFER_CHECKED", "1")  # our shaders with wgpu's run-time checks; set 0 to test as users run
 report_lines: list[str] = []  # printed at the end of the run
+
+
+def child_environ(**changes: str) -> dict[str, str]:
+    """The environment for a child process: it keeps its compiled kernels, which it would not under coverage."""
+    return {name: value for name, value in os.environ.items() if name != "NUMBA_JIT_COVERAGE"} | changes
+
+
+def patience() -> float:
+    """What a time limit is multiplied by: 5 where coverage traces every line, else 1."""
+    return 1.0 if sys.gettrace() is None else 5.0
 
 
 def need_shared(*names: str) -> Path:

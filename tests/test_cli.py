@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, child_environ
 from tiny_model import write_tiny
 
 
@@ -22,7 +21,7 @@ def model(tmp_path_factory):
 
 def run(*arguments, module="wgpu_infer.generate", stdin=b"", env=None, **options):
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    environment = {**os.environ, **(env or {})}
+    environment = child_environ(**(env or {}))
     return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, env=environment, timeout=120, **options)
 
 
@@ -115,7 +114,9 @@ def test_binary_input(model):
 
 def test_a_closed_pipe_is_no_error(model):
     command = f"{sys.executable} -m wgpu_infer.generate abc --model {model} --device reference --ignore-eos | head -c 2"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, cwd=ROOT, env=child_environ(), timeout=120
+    )
     assert b"Traceback" not in done.stderr and done.stdout == b"ab"
     assert done.returncode == 0
 
@@ -123,7 +124,7 @@ def test_a_closed_pipe_is_no_error(model):
 def test_ctrl_c_ends_with_130(model):
     command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "reference"]
     command += ["--context", "4000", "--ignore-eos"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=child_environ())
     assert process.stdout.read(4)  # it is generating
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -133,7 +134,7 @@ def test_ctrl_c_ends_with_130(model):
 
 def test_ctrl_c_twice_and_while_kernels_compile(model, tmp_path):
     command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "cpu", "--ignore-eos"]
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_JIT_COVERAGE": "0"}  # empty: every kernel is compiled
+    env = child_environ(NUMBA_CACHE_DIR=str(tmp_path))  # empty: every kernel is compiled
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=env)
     while process.poll() is None and not any(tmp_path.rglob("*.kernel")):
         time.sleep(0.01)  # until the first is done: the next one is being compiled
@@ -153,10 +154,13 @@ def test_ctrl_c_twice_and_while_kernels_compile(model, tmp_path):
 )
 def test_closed_streams_are_no_traceback(model, closed, code):
     command = f"{sys.executable} -m wgpu_infer.generate abc --model {model} --device reference --max-tokens 2 {closed}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, env=child_environ(), timeout=120)
     assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
     inspect = f"{sys.executable} -m wgpu_infer inspect {model} >&-"
-    assert subprocess.run(["sh", "-c", inspect], capture_output=True, cwd=ROOT, timeout=120).stderr == b""
+    assert (
+        subprocess.run(["sh", "-c", inspect], capture_output=True, cwd=ROOT, env=child_environ(), timeout=120).stderr
+        == b""
+    )
 
 
 def test_an_encoding_that_lacks_characters(model):
@@ -223,6 +227,8 @@ sys.meta_path.insert(0, Blocked())
 from wgpu_infer.doctor import examine, render
 print(render(examine()))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=child_environ(), timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert any(f"--device {one}" in done.stdout for one in says.split("|")) and "here" in done.stdout

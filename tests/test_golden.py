@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, need_shared
+from conftest import ROOT, child_environ, need_shared
 
 from wgpu_infer.llm import LLM
 from wgpu_infer.sampling.params import SamplingParams
@@ -60,7 +60,7 @@ def test_the_command_gives_the_golden_ids(device, golden, open_once):
     open_once(device)
     command = [sys.executable, "-m", "wgpu_infer.generate", "", "--model", str(stories("f32")), "--device", device]
     command += ["--temperature", "0", "--max-tokens", "200", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=child_environ(), check=True)
     found = json.loads(done.stdout)
     assert found["token_ids"] == golden["ids"][1:].tolist()
     assert found["finish_reason"] == "length"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, child_environ
 
 
 def test_the_tour_runs():
@@ -13,7 +13,7 @@ def test_the_tour_runs():
     nbclient = pytest.importorskip("nbclient", reason="the extra `test` is not installed")
     notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}})
-    client.execute()
+    client.execute(env=child_environ())
     said = "\n".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
     assert "all agree" in said
     if os.environ.get("EXPECT_WEBGPU") == "1":

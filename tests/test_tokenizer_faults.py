@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import patience
 from tokenizer_oracle import SPM_START, byte_level_vocabulary, metadata, random_text, small_byte_level, spm
 
 from wgpu_infer.errors import ModelFormatError, TokenizerError, UnsupportedError
@@ -68,7 +69,7 @@ def test_a_mebibyte_of_one_thing_takes_linear_time(trained, kind, text):  # T02
     start = time.process_time()
     ids = tokenizer.encode(LONG[text], add_special=False)
     spent = time.process_time() - start
-    assert spent < 2.0, f"{spent:.2f} s"
+    assert spent < 2.0 * patience(), f"{spent:.2f} s"
     if kind != "wordpiece":
         assert tokenizer.decode(ids) == LONG[text]
 
@@ -82,7 +83,7 @@ def test_no_pattern_is_quadratic(family):  # T10: patterns come from the table o
     for text in ["a", "A", "^", " ", "\n", " \n", "1", "的", "e\u0301", "'", "a "]:
         start = time.process_time()
         steps.pre_tokenize_str(text * (100_000 // len(text)))
-        assert time.process_time() - start < 1.5, repr(text)  # quadratic would be minutes
+        assert time.process_time() - start < 1.5 * patience(), repr(text)  # quadratic would be minutes
 
 
 def faults() -> dict[str, dict]:

@@ -11,6 +11,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from conftest import child_environ
 
 from wgpu_infer.backends.webgpu import native, selftest
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.webgpu
 def run_child(code: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
+        env=child_environ(**environment),
         capture_output=True,
         text=True,
         timeout=120,
