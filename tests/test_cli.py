@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -161,6 +162,28 @@ def test_closed_streams_are_no_traceback(model, closed, code):
         subprocess.run(["sh", "-c", inspect], capture_output=True, cwd=ROOT, env=child_environ(), timeout=120).stderr
         == b""
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_sees_a_progress_bar_and_then_the_text(model):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "reference"]
+    command += ["--max-tokens", "2", "--ignore-eos"]
+    done = subprocess.run(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=child_environ(), timeout=120
+    )
+    seen = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    os.close(theirs)
+    bar, _, text = seen.rpartition("\r" + " " * 20)
+    assert done.returncode == 0 and "loading" in bar and "compiling: 100%" in bar
+    assert text.strip().startswith("abc") and "%" not in text
 
 
 def test_an_encoding_that_lacks_characters(model):
