@@ -22,7 +22,10 @@ import story_corpus  # noqa: E402
 import story_frames  # noqa: E402
 import story_heldout  # noqa: E402
 import story_plots2  # noqa: E402
+from check_default_model import keeps_hero  # noqa: E402
+from story_data import recalled  # noqa: E402
 from story_enrich import enrich  # noqa: E402
+from story_noise import FIRST_FREE, add_noise  # noqa: E402
 from story_windows import repeated_share, window_hashes  # noqa: E402
 
 
@@ -160,6 +163,65 @@ def test_repeated_share_counts_windows():
     assert repeated_share([" ".join(words[::-1])], corpus, ids) == 0.0
     half = words[:20] + [f"x{i}" for i in range(11)]  # 9 of its 20 windows lie within the first 20 words
     assert repeated_share([" ".join(half)], corpus, ids) == pytest.approx(9 / 20)
+
+
+def test_noise_spares_the_beginning_and_hides_its_first_tokens_from_the_loss():
+    batch = np.arange(2, 202, dtype=np.uint16)[None].repeat(8, 0)
+    batch[:, 150:] = 1
+    clean, weights = batch.copy(), np.full(batch.shape, 5, dtype=np.float32)
+    add_noise(batch, weights, 6, np.random.default_rng(3), np.full(10, 300, dtype=np.uint16), 500)
+    changed = batch != clean
+    assert not changed[6:].any() and (weights[6:] == 5).all()
+    assert not changed[:, 0].any() and not changed[:, 150:].any()
+    assert 0.05 < changed[:6, :150].mean() < 0.9
+    assert set(np.unique(weights[:6])) <= {0.0, 1.0}
+    for row, weight in zip(changed[:6], weights[:6], strict=True):
+        assert (weight == 0).sum() <= FIRST_FREE and weight[np.argmax(row)] == 0
+
+
+def test_recalled_marks_cast_words_that_came_before():
+    is_cast = np.array([False, False, True, True, False])
+    rows = np.array([[0, 2, 4, 2, 3, 4, 2], [0, 3, 3, 2, 4, 4, 1]])
+    assert recalled(rows, is_cast).astype(int).tolist() == [[0, 0, 0, 1, 0, 0, 1], [0, 0, 1, 0, 0, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def llm():
+    import wgpu_infer as wi
+
+    with wi.LLM(device="cpu", kv="f32") as model:
+        yield model
+
+
+def _loss(llm, text: str) -> float:
+    """Nats per token of a story and its end, by this project's engine."""
+    ids = [*llm.tokenizer.encode(text, add_special=True), 1]
+    logits = llm.logits(ids[:-1]).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(ids) - 1), ids[1:]]
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen))
+
+
+def test_engine_finds_the_losses_of_the_card(llm):
+    """Unseen stories score about as the card says; held-out ones lie between them and a uniform guess."""
+    fresh = np.mean([_loss(llm, text) for text in story_corpus.stories(20, 10_000_000)])
+    held_out = np.mean([_loss(llm, text) for text in story_corpus.stories(20, 10_000_000, held_out=True)])
+    card = (MODEL.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    told = [float(value) for value in re.findall(r"([\d.]+) nats a token", card)[:2]]
+    assert fresh == pytest.approx(told[0], abs=0.08)
+    assert held_out == pytest.approx(told[1], abs=0.5)
+    assert fresh < 1 < held_out < np.log(2048)
+
+
+def test_it_writes_whole_stories_that_keep_their_hero(llm):
+    import wgpu_infer as wi
+
+    results = [llm.generate("", wi.SamplingParams(seed=seed)) for seed in range(10)]
+    assert all(result.finish_reason not in ("length", "abort") for result in results)
+    texts = [result.text for result in results]
+    assert len(set(texts)) == 10
+    assert sum(map(keeps_hero, texts)) >= 8
+    assert all(60 <= len(text.split()) <= 300 for text in texts)
 
 
 def test_training_learns_and_writes_a_gguf(tmp_path):

@@ -19,6 +19,7 @@ from story_windows import repeated_share, window_hashes
 
 FRESH_SEED = 10_000_000
 NAMES = {*story_words.GIRLS, *story_words.BOYS, *story_words.CRITTERS}
+KINDS = "|".join(story_words.ANIMALS)
 
 
 def generate(model: Path | None, device: str, seeds: range) -> list[tuple[str, str]]:
@@ -47,6 +48,12 @@ def keeps_cast(text: str) -> bool:
     return named(text[-quarter:]) <= named(text[:-quarter]) and len(named(text)) <= 2
 
 
+def keeps_kinds(text: str) -> bool:
+    """Whether every animal called "the fox" and the like had been mentioned before as a fox."""
+    mentions = re.finditer(rf"\bthe ({KINDS})\b", text)
+    return all(re.search(rf"\b{mention[1]}\b", text[: mention.start()]) for mention in mentions)
+
+
 def measure(texts: list[str], stories: int) -> dict[str, float | int]:
     """The figures; shares are of 1. `stories` is the size of the training corpus that is regenerated."""
     ids: dict[str, int] = {}
@@ -59,6 +66,7 @@ def measure(texts: list[str], stories: int) -> dict[str, float | int]:
         "repeated_12_word_windows": round(repeated_share(texts, corpus, ids), 4),
         "keep_hero": sum(map(keeps_hero, texts)),
         "keep_cast": sum(map(keeps_cast, texts)),
+        "keep_kinds": sum(map(keeps_kinds, texts)),
         "mean_words": round(sum(lengths) / len(lengths), 1),
         "fewest_words": min(lengths),
         "most_words": max(lengths),
