@@ -92,8 +92,11 @@ class LLM:
             raise
         self.context = context or min(self.config.context, DEFAULT_CONTEXT)
         self._abandoned = False
+
+        def make() -> Engine:
+            return self._make_engine(device, threads, kv, progress, check_tensors)
+
         try:
-            make = lambda: self._make_engine(device, threads, kv, progress, check_tensors)  # noqa: E731
             self._worker = EngineWorker(make, at_end=self.gguf.close)
         except BaseException:
             self._abandoned = True
