@@ -74,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})  # names not imported yet are completed too
+    return [*__all__, "__version__"]  # so that names not imported yet are completed too
