@@ -7,7 +7,7 @@ import random
 import pytest
 from tokenizer_oracle import byte_level_vocabulary, metadata, random_text, small_byte_level, spm
 
-from wgpu_infer.errors import ChatTemplateError
+from wgpu_infer.errors import ChatTemplateError, TokenizerError
 from wgpu_infer.tokenizer.tokenizer import Tokenizer
 
 MARKERS = ["<|im_start|>", "<|im_end|>", "<|user|>", "<|end|>", "<s>", "</s>"]
@@ -182,3 +182,17 @@ def test_templates_in_real_files(shared, name):
     names = [tokenizer.name_of(token) for token in range(tokenizer.vocab_size) if tokenizer.is_control(token)]
     attack = [{"role": "user", "content": " ".join(names)}]
     assert controls(tokenizer, tokenizer.encode_chat(attack)) == controls(tokenizer, tokenizer.encode_chat(clean))
+
+
+def test_text_that_is_not_unicode_is_a_typed_error():
+    for messages in ([{"role": "user", "content": "a\ud800"}], [{"role": "user\udfff", "content": "a"}]):
+        with pytest.raises(TokenizerError, match="lone surrogate"):
+            tokenizer_with(CHATML).encode_chat(messages)
+
+
+@pytest.mark.parametrize("message", [{"role": "user"}, {"role": "user", "content": None}])
+def test_a_message_needs_content(message):
+    with pytest.raises(ChatTemplateError, match="content"):
+        tokenizer_with(CHATML).encode_chat([message])
+    called = {**message, "role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}
+    assert tokenizer_with(CHATML).encode_chat([{"role": "user", "content": "a"}, called])

@@ -95,6 +95,8 @@ def check_messages(messages: Any) -> None:
             raise ChatTemplateError(f"message {index} needs a role that is a string")
         if not isinstance(message.get("content"), str | list | tuple | dict | None):
             raise ChatTemplateError(f"the content of message {index} must be text or a list of parts")
+        if message.get("content") is None and not message.get("tool_calls"):
+            raise ChatTemplateError(f"message {index} needs a content (only one with tool_calls may do without)")
 
 
 def _resource(fault: BaseException) -> str:

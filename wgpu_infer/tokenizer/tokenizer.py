@@ -201,6 +201,8 @@ class Tokenizer:
         check_messages(messages)
         source = self._template.source
         texts = [source, *strings_of([messages, extra])]
+        for text in texts:
+            _check_text(text)
         protector = Protector(self._markers, [text for text in self._user_defined if text in source], texts)
         marked = [protector.message(message) for message in messages]
         text = self._template.render(marked, add_generation_prompt, **protector.variables(extra))
