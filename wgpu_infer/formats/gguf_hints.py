@@ -39,7 +39,7 @@ def guess_content(head: bytes) -> str | None:
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "an HTML page: probably the answer of a web server that refused the download"
     if head[5:9] == b"\0\0\0{":  # the end of a small u64 length, then JSON
-        return "a safetensors file: this is the GGUF reader"
+        return "a safetensors file, which cannot be read yet: get the model as GGUF"
     if head and not any(head):
         return "zeros: probably an unfinished download"
     return "a text file" if _is_text(head) else None
