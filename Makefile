@@ -6,7 +6,7 @@ RUN    ?= pytest            # `make coverage` runs the same tests under coverage
 PROMPT ?= Once upon a time
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: generate test coverage lint ops-table notebook wheel clean
+.PHONY: generate test coverage lint ops-table wheel clean
 
 generate: $(VENV)/.core
 	$(PY) -m wgpu_infer.generate "$(PROMPT)"
