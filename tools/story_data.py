@@ -9,6 +9,7 @@ from its seed alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import story_words as words
@@ -88,15 +89,33 @@ def batches(stories: Sequence[np.ndarray], seed: int, size: int, length: int) ->
         epoch += 1
 
 
-def cast_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    """(vocab,) bool: tokens that are a whole word a story must stay true to: names, kinds, things, places."""
-    kept = (*words.GIRLS, *words.BOYS, *words.CRITTERS, *words.ELDER_WOMEN, *words.ELDER_MEN)
-    kept += (*words.ANIMALS, *words.OBJECTS, *(place for place, _ in words.PLACES))
-    is_cast = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
+@dataclass(frozen=True)
+class Cast:
+    """(vocab,) bool each: tokens that are a whole word a story must stay true to.
+
+    `main`: names and things. `side`: kinds of animals, elders, places, fruit, what is built. `first`: all but the last
+    two, the words that training begins with.
+    """
+
+    first: np.ndarray
+    main: np.ndarray
+    side: np.ndarray
+
+
+def cast_tokens(tokenizer: Tokenizer) -> Cast:
+    """The tokens of the cast in this vocabulary."""
+    main = [*words.GIRLS, *words.BOYS, *words.CRITTERS, *words.OBJECTS]
+    side = [*words.ELDER_WOMEN, *words.ELDER_MEN, *words.ANIMALS, *(place for place, _ in words.PLACES)]
+    rest = [*words.LISTS["fruit"], *words.LISTS["craft"]]
+    return Cast(*(_whole_words(tokenizer, kept) for kept in (main + side, main, side + rest)))
+
+
+def _whole_words(tokenizer: Tokenizer, kept: Sequence[str]) -> np.ndarray:
+    mask = np.zeros(tokenizer.get_vocab_size(), dtype=bool)
     for word in kept:
         ids = tokenizer.encode(f" {word}", add_special_tokens=False).ids
-        is_cast[ids] = len(ids) == 1
-    return is_cast
+        mask[ids] = len(ids) == 1
+    return mask
 
 
 def recalled(rows: np.ndarray, is_cast: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from story_data import (
     BOS_ID,
     EOS_ID,
+    Cast,
     batches,
     cast_tokens,
     encode_stories,
@@ -41,19 +42,20 @@ ROOT = Path(__file__).resolve().parent.parent
 FRESH_SEED = 10_000_000  # far beyond any training story
 DECAY_FROM = 0.55
 WARM_UP = 100
-SECOND_PEAK = 0.5
+MAIN_RECALL, SIDE_RECALL = 5.0, 40.0
+MORE_PEAK = 0.5
 
 
 @dataclass
 class Schedule:
     """Learning-rate factor by step; with a time budget, `total` is unknown until DECAY_FROM of it is gone.
 
-    After `total` steps, `second` more begin at SECOND_PEAK and fall linearly to zero again.
+    After `total` steps come further descents of `more` steps each, from MORE_PEAK linearly to zero.
     """
 
     total: int | None
     minutes: float
-    second: int = 0
+    more: tuple[int, ...] = ()
 
     def factor(self, step: int, elapsed: float) -> float:
         if self.total is None and elapsed >= DECAY_FROM * self.minutes * 60:
@@ -61,18 +63,26 @@ class Schedule:
         if self.total is None:
             return min(1.0, (step + 1) / WARM_UP)
         if step >= self.total:
-            return SECOND_PEAK * (self.total + self.second - step) / self.second
+            return self._further(step - self.total)
         warm = (step + 1) / min(WARM_UP, max(1, self.total // 10))
         return min(1.0, warm, (self.total - step) / (self.total * (1 - DECAY_FROM)))
 
+    def _further(self, step: int) -> float:
+        for steps in self.more:
+            if step < steps:
+                return MORE_PEAK * (steps - step) / steps
+            step -= steps
+        return 0.0
+
     def done(self, step: int) -> bool:
-        return self.total is not None and step >= self.total + self.second
+        return self.total is not None and step >= self.total + sum(self.more)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a step sees: batch * context tokens; packed rows before `packed_steps`; recalled words weigh 1 + `recall`
-    (times the learning-rate factor) from step `recall_from`; `noisy_share` of the rows are noisy from `noisy_from`."""
+    (times the learning-rate factor) from step `recall_from`; `noisy_share` of the rows are noisy from `noisy_from`.
+    From `side_from` on, side characters, places and fruit weigh more than names (MAIN_RECALL, SIDE_RECALL)."""
 
     seed: int
     batch: int
@@ -80,6 +90,7 @@ class Recipe:
     recall: float
     recall_from: int
     noisy_from: int
+    side_from: int
     noisy_share: float = 0.25
 
     def batches(self, stories: list[np.ndarray], context: int) -> Iterator[np.ndarray]:
@@ -88,10 +99,14 @@ class Recipe:
         rows = round(self.batch * context * len(stories) / sum(map(len, stories)))
         yield from single_batches(stories, self.seed, rows, context)
 
-    def weights(self, batch: np.ndarray, is_cast: np.ndarray, step: int, factor: float) -> np.ndarray:
+    def weights(self, batch: np.ndarray, cast: Cast, step: int, factor: float) -> np.ndarray:
         """Loss weight of each token of the batch, float32."""
-        extra = self.recall * factor if step >= self.recall_from else 0.0
-        return np.float32(1) + np.float32(extra) * recalled(batch, is_cast)
+        if step < self.recall_from:
+            return np.ones(batch.shape, dtype=np.float32)
+        if step < self.side_from:
+            return 1 + np.float32(self.recall * factor) * recalled(batch, cast.first)
+        main, side = recalled(batch, cast.main), recalled(batch, cast.side)
+        return 1 + np.float32(factor) * (np.float32(MAIN_RECALL) * main + np.float32(SIDE_RECALL) * side)
 
 
 class Feed:
@@ -100,17 +115,17 @@ class Feed:
     def __init__(self, recipe: Recipe, stories: list[np.ndarray], tokenizer: Tokenizer, context: int, step: int):
         self.recipe = recipe
         self.batches = islice(recipe.batches(stories, context), step, None)
-        self.is_cast = cast_tokens(tokenizer)
+        self.cast = cast_tokens(tokenizer)
         self.pool = np.concatenate([story[1:-1] for story in stories[:2000]])
 
     def next(self, step: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
         """Ids and weights, both (rows, tokens)."""
         batch = next(self.batches)
-        weights = self.recipe.weights(batch, self.is_cast, step, factor)
+        weights = self.recipe.weights(batch, self.cast, step, factor)
         if step >= self.recipe.noisy_from:
             batch = batch.copy()
             rng = np.random.default_rng((self.recipe.seed, step, 2))
-            add_noise(batch, weights, round(self.recipe.noisy_share * len(batch)), rng, self.pool, len(self.is_cast))
+            add_noise(batch, weights, round(self.recipe.noisy_share * len(batch)), rng, self.pool, len(self.cast.first))
         return batch, weights
 
 
@@ -235,13 +250,14 @@ def train(
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "wgpu_infer" / "data" / "stories.gguf")
 @click.option("--minutes", default=65.0, help="Time budget; decides the number of steps unless --steps is given.")
 @click.option("--steps", type=int, default=None, help="Exact number of steps (repeats a run).")
-@click.option("--second-steps", default=0, help="Steps of a second, lower descent of the learning rate.")
+@click.option("--more", type=int, multiple=True, help="Steps of a further, lower descent of the learning rate.")
 @click.option("--stories", "count", default=50_000, help="Training stories to generate.")
 @click.option("--batch", default=12, help="Rows of `context` tokens a step.")
 @click.option("--packed-steps", default=734, help="Steps on packed rows of `context` tokens; then single stories.")
 @click.option("--recall", default=15.0, help="Extra loss weight of names and things named before.")
 @click.option("--recall-from", default=989, help="Step from which --recall counts.")
 @click.option("--noisy-from", default=2213, help="Step from which a quarter of the rows are noisy (story_noise.py).")
+@click.option("--side-from", default=3113, help="Step from which recalled side characters weigh more than names.")
 @click.option("--seed", default=1)
 @click.option("--muon-rate", default=0.02)
 @click.option("--adam-rate", default=0.004)
@@ -251,13 +267,13 @@ def train(
 @click.option("--eval-stories", default=500)
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=None, help="File for the state, every 150 s.")
 @click.option("--resume", is_flag=True, help="Go on from --checkpoint.")
-def main(out: Path, minutes: float, steps: int | None, second_steps: int, count: int, batch: int,
-         packed_steps: int, recall: float, recall_from: int, noisy_from: int, seed: int, muon_rate: float,
-         adam_rate: float, vocab: int, layers: int, context: int, eval_stories: int, checkpoint: Path | None,
-         resume: bool) -> None:  # fmt: skip
+def main(
+    out: Path, minutes: float, steps: int | None, more: tuple[int, ...], count: int, muon_rate: float, adam_rate: float,
+    vocab: int, layers: int, context: int, eval_stories: int, checkpoint: Path | None, resume: bool, **recipe: Any,
+) -> None:  # fmt: skip
     """Generate the corpus, train the model, report its losses, write the GGUF."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe["seed"])
     texts = list(story_corpus.stories(count))
     tokenizer = train_tokenizer(texts[:20_000], vocab)
     encoded = encode_stories(tokenizer, texts)
@@ -265,7 +281,7 @@ def main(out: Path, minutes: float, steps: int | None, second_steps: int, count:
     click.echo(f"{count} stories, {words} words, {tokens} tokens")
     config = ModelConfig(vocab=tokenizer.get_vocab_size(), layers=layers, context=context)
     trainer = Trainer(config, muon_rate, adam_rate)
-    schedule = Schedule(steps, minutes, second_steps)
+    schedule = Schedule(steps, minutes, more)
     if resume and checkpoint:
         state = torch.load(checkpoint, weights_only=True)
         trainer.restore(state)
@@ -276,14 +292,14 @@ def main(out: Path, minutes: float, steps: int | None, second_steps: int, count:
         encoded,
         tokenizer,
         schedule,
-        Recipe(seed, batch, packed_steps, recall, recall_from, noisy_from),
+        Recipe(**recipe),
         checkpoint,
     )
     if checkpoint:
         trainer.save(checkpoint, schedule)
     round_to_f16(trainer.model)
     report(trainer, tokenizer, eval_stories)
-    size = write_gguf(out, trainer.model, tokenizer, f"Short stories; {trainer.step} steps, seed {seed}")
+    size = write_gguf(out, trainer.model, tokenizer, f"Short stories; {trainer.step} steps, seed {recipe['seed']}")
     click.echo(f"wrote {out} ({size} bytes) after {trainer.step} steps in {trainer.elapsed / 60:.1f} minutes")
 
 
