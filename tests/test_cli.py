@@ -58,6 +58,18 @@ def test_standard_input_and_verbose(model):
 
 
 @pytest.mark.parametrize(
+    "text, prompt", [(b"abc\n", "abc"), (b"abc\r\n", "abc"), (b"abc\n\n", "abc\n"), (b"\nabc", "\nabc")]
+)
+def test_the_last_newline_of_standard_input_is_not_part_of_the_prompt(model, text, prompt):
+    piped = json.loads(
+        generate(model, "-", "--max-tokens", 4, "--seed", 1, "--ignore-eos", "--json", stdin=text).stdout
+    )
+    given = json.loads(generate(model, prompt, "--max-tokens", 4, "--seed", 1, "--ignore-eos", "--json").stdout)
+    assert piped["token_ids"] == given["token_ids"]
+    assert piped["timings"]["prompt_tokens"] == given["timings"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(
     "options, named",
     [
         (["--max-tokens", "-1"], ["max_tokens", "-1"]),

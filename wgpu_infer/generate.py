@@ -105,10 +105,11 @@ def write(text: str) -> None:
 
 
 def read_prompt(prompt: str) -> str:
+    """The prompt; for "-" standard input, less the one newline that echo and editors put at its end."""
     if prompt != "-":
         return prompt
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"standard input is not UTF-8 text: {error}") from error
     except (OSError, AttributeError, ValueError) as error:
