@@ -1,9 +1,10 @@
-"""How the kernels are compiled: three decorators over numba.njit.
+"""How the kernels are compiled: decorators over numba.njit.
 
-`device` is for functions that kernels call, `sums` for those of them that add up many products, `kernel` and
-`parallel_kernel` for the twins themselves, which are compiled at their first call and kept in the kernel cache.
-Nothing is compiled with full fast-math: NaN and infinities go through every op as in its reference. `sums` lets LLVM
-choose an order of additions that fits vectors, once, when it compiles.
+`device` is for functions that kernels call, `inlined` for small ones on SIMD values, `sums` for those that add up many
+products in scalar code, `kernel` for the twins themselves and `parallel_kernel` for the few functions that start threads;
+these two are compiled at their first call and kept in the kernel cache. Nothing is compiled with full fast-math: NaN and
+infinities go through every op as in its reference. `sums` lets LLVM choose an order of additions that fits vectors, once,
+when it compiles.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from cpu_fallback.kernel_cache import attach
 
 config: Any = numba.config
 PARALLEL = not config.BOUNDSCHECK  # an IndexError does not come out of a parallel region in one piece
+SCRATCH = 1 << 17  # float32 elements of working memory that a twin is given
 
 device = numba.njit(nogil=True, error_model="numpy")
+inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 sums = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
 
@@ -29,3 +32,9 @@ def kernel(function: Callable) -> Callable:
 def parallel_kernel(function: Callable) -> Callable:
     """With numba.prange; its functions may run on several threads at once and never share what they write."""
     return attach(numba.njit(nogil=True, error_model="numpy", parallel=PARALLEL)(function))
+
+
+@inlined
+def span(n, part, parts):
+    """The share of n things that part `part` of `parts` does: first, behind the last."""
+    return n * part // parts, n * (part + 1) // parts

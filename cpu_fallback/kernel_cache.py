@@ -104,7 +104,7 @@ class KernelCache:
     """Takes the place of a numba dispatcher's cache; the methods are those a dispatcher calls."""
 
     def __init__(self, function: Callable):
-        formats = [cell.cell_contents.__name__ for cell in function.__closure__ or ()]
+        formats = [getattr(cell.cell_contents, "__name__", "") for cell in function.__closure__ or ()]
         self._name = ".".join([function.__module__, function.__name__, *formats])
         self._enabled = True
 

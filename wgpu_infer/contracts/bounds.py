@@ -32,3 +32,14 @@ def norm(_operands: Mapping[str, Any], expected: np.ndarray, _params: Mapping[st
 def activation(_operands: Mapping[str, Any], expected: np.ndarray, _params: Mapping[str, Any]) -> np.ndarray:
     """1e-5 of the result, or of 1 where it is smaller."""
     return 1e-5 * np.maximum(np.abs(expected), 1.0)
+
+
+def dot_act8(operands: Mapping[str, Any], _expected: np.ndarray, _params: Mapping[str, Any]) -> np.ndarray:
+    """|y - r| <= 1e-5 · Σ|w·x| for y = x·Wᵀ, x being the values of the int8 activations."""
+    w = np.abs(operands["w"].values().astype(np.float64))
+    return 1e-5 * (np.abs(operands["x"].values()) @ w.T) + 1e-37
+
+
+def act8_scale(_operands: Mapping[str, Any], expected: np.ndarray, _params: Mapping[str, Any]) -> np.ndarray:
+    """Of an act8 result's scales; its codes are judged by compare.py: within 1, at most 0.1 % of them off."""
+    return 1e-5 * np.abs(expected) + 1e-43

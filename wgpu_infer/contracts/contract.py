@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["dense", "weight", "kv", "index"]
+Kind = Literal["dense", "weight", "kv", "index", "act8"]
 Access = Literal["r", "w", "rw"]
-KINDS: tuple[Kind, ...] = ("dense", "weight", "kv", "index")
+KINDS: tuple[Kind, ...] = ("dense", "weight", "kv", "index", "act8")
 
 PARAMS_BYTES = 64  # one immediate block, the same size for all ops (a different size would reset it to zero)
 PAGE_SLOTS = 64  # tokens per KV page
@@ -44,6 +44,11 @@ def dense(name: str, *dims: str | int, access: Access = "r", dtype: str = "f32")
 def weight(name: str = "w") -> Operand:
     """A (rows, cols) weight, used as y = x·Wᵀ, quantised as in its file."""
     return Operand(name, "weight", "r", ("rows", "cols"))
+
+
+def act8(name: str, rows: str = "tokens", cols: str = "cols", access: Access = "r") -> Operand:
+    """Activations (rows, cols) as int8 codes in blocks of 32, a float32 scale per block and int16 sums of its halves."""
+    return Operand(name, "act8", access, (rows, cols))
 
 
 def kv(access: Access) -> Operand:
@@ -122,6 +127,12 @@ def lower_webgpu(op: Op) -> list[tuple[str, str, str]]:
             out += [(f"{o.name}_codes", "read", "vec4<u32>"), (f"{o.name}_scales", "read", "u32")]
         elif o.kind == "kv":
             out += [("kv_k", access, "u32"), ("kv_v", access, "u32"), ("kv_table", "read", "u32")]
+        elif o.kind == "act8":
+            out += [
+                (f"{o.name}_codes", access, "u32"),
+                (f"{o.name}_scales", access, "f32"),
+                (f"{o.name}_sums", access, "u32"),
+            ]
         elif o.kind == "index":
             out.append((o.name, "read", "vec4<u32>"))
         else:
@@ -134,9 +145,11 @@ def lower_cpu(op: Op) -> list[str]:
     out: list[str] = []
     for o in op.operands:
         if o.kind == "weight":
-            out += [o.name, f"{o.name}_format"]
+            out.append(o.name)
         elif o.kind == "kv":
             out += ["kv_k", "kv_v", "kv_table"]
+        elif o.kind == "act8":
+            out += [f"{o.name}_codes", f"{o.name}_scales", f"{o.name}_sums"]
         else:
             out.append(o.name)
     return out + list(op.param_names())

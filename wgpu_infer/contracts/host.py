@@ -41,6 +41,48 @@ class HostWeight:
         return HostWeight(part.view(np.uint8), "F32", 1, stop - start)
 
 
+ACT8_BLOCK = 32
+
+
+@dataclass
+class HostAct8:
+    """Activations rounded to int8: codes (rows, cols), scales float32 (rows, cols / 32); value = scale · code.
+
+    scale = max|x| / 127 of its block, code = x / scale rounded half to even.
+    """
+
+    codes: np.ndarray
+    scales: np.ndarray
+
+    @classmethod
+    def zeros(cls, rows: int, cols: int) -> HostAct8:
+        return cls(np.zeros((rows, cols), np.int8), np.zeros((rows, cols // ACT8_BLOCK), np.float32))
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> HostAct8:
+        """x (rows, cols) float32, cols a multiple of 32."""
+        blocks = np.asarray(x, np.float32).reshape(*x.shape[:-1], -1, ACT8_BLOCK)
+        scales = np.abs(blocks).max(axis=-1) / np.float32(127)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0))
+            codes = np.clip(np.nan_to_num(np.rint(blocks * inverse[..., None])), -127, 127).astype(np.int8)
+        return cls(codes.reshape(x.shape), scales)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.codes.shape[0], self.codes.shape[1]
+
+    @property
+    def sums(self) -> np.ndarray:
+        """int16 (rows, cols / 32, 2): of a block's first and second 16 codes."""
+        return self.codes.reshape(len(self.codes), -1, 2, 16).sum(axis=-1, dtype=np.int16)
+
+    def values(self) -> np.ndarray:
+        """float64 (rows, cols), exact; a block whose scale is not finite is NaN."""
+        scales = np.where(np.isfinite(self.scales), self.scales, np.nan).astype(np.float64)
+        return self.codes * np.repeat(scales, ACT8_BLOCK, axis=1)
+
+
 @dataclass
 class HostKV:
     """K and V pages as (pages, kv_heads, 64, head_dim) and the block table (sequences, pages a sequence) of uint32.

@@ -1,0 +1,41 @@
+"""rms_norm_act8: rms_norm, and its result as int8 blocks beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from wgpu_infer.contracts import bounds, rms_norm
+from wgpu_infer.contracts.cases import activations
+from wgpu_infer.contracts.contract import Case, Op, act8, dense, grid, params
+from wgpu_infer.contracts.host import HostAct8
+
+
+def reference(x: np.ndarray, gain: np.ndarray, *, eps: float, **_: int) -> tuple[np.ndarray, HostAct8]:
+    """x (rows, dim), gain (dim) -> its norm, and that as act8."""
+    out = rms_norm.normalise(x, gain, eps)
+    return out, HostAct8.of(out.astype(np.float32))
+
+
+def cases() -> Iterator[Case]:
+    for rows, dim in ((1, 64), (5, 96), (3, 2048)):
+        operands = {"x": activations(rows, dim, seed=dim), "gain": activations(dim, seed=rows)}
+        yield Case(f"{rows}x{dim}", operands, {"rows": rows, "dim": dim, "eps": 1e-5})
+
+
+OP = Op(
+    name="rms_norm_act8",
+    operands=(
+        dense("x", "rows", "dim"),
+        dense("gain", "dim"),
+        dense("out", "rows", "dim", access="w"),
+        act8("out8", "rows", "dim", access="w"),
+    ),
+    params=params(rows="u4", dim="u4", eps="f4"),
+    reference=reference,
+    bound=bounds.norm,
+    groups=lambda p: grid(p["rows"]),
+    cases=cases,
+    constants={"WG": 64},
+)
