@@ -7,10 +7,6 @@ formats only.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 from cpu_fallback.formats_32 import (
     dequantize_iq4_nl,
     dequantize_mxfp4,
@@ -29,6 +25,7 @@ from cpu_fallback.formats_k import (
     dequantize_q6_k,
 )
 from cpu_fallback.formats_plain import dequantize_bf16, dequantize_f16, dequantize_f32
+from cpu_fallback.per_layout import per_layout
 
 DEQUANTIZE_ROW = {
     0: dequantize_f32,
@@ -50,25 +47,4 @@ DEQUANTIZE_ROW = {
 }
 
 
-class PerFormat:
-    """A twin that picks the kernel for the format it is called with; `make` maps a dequantize_row to a kernel."""
-
-    def __init__(self, make: Callable[[Callable], Any]):
-        self._make = make
-        self._kernels: dict[int, Any] = {}
-        kernel = make(DEQUANTIZE_ROW[0])
-        self.py_func: Callable = getattr(kernel, "py_func", kernel)
-        self._position = list(inspect.signature(self.py_func).parameters).index("w_format")
-
-    def kernel(self, kind: int) -> Any:
-        """The kernel for ggml type `kind`; KeyError for one that is not in DEQUANTIZE_ROW."""
-        found = self._kernels.get(kind)
-        if found is None:
-            found = self._kernels.setdefault(kind, self._make(DEQUANTIZE_ROW[kind]))
-        return found
-
-    def __call__(self, *arguments: Any) -> int:
-        return self.kernel(arguments[self._position])(*arguments)
-
-
-per_format = PerFormat
+per_format = per_layout(DEQUANTIZE_ROW, raw=True)

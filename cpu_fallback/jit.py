@@ -29,6 +29,11 @@ def kernel(function: Callable) -> Callable:
     return attach(numba.njit(nogil=True, error_model="numpy")(function))
 
 
+def kernel_called(function: Callable, name: str) -> Any:
+    """A kernel whose closure decides what it does: `name` is what the cache knows it by."""
+    return attach(numba.njit(nogil=True, error_model="numpy")(function), name)
+
+
 def parallel_kernel(function: Callable) -> Callable:
     """With numba.prange; its functions may run on several threads at once and never share what they write."""
     return attach(numba.njit(nogil=True, error_model="numpy", parallel=PARALLEL)(function))

@@ -103,9 +103,9 @@ def prune(new: Path) -> None:
 class KernelCache:
     """Takes the place of a numba dispatcher's cache; the methods are those a dispatcher calls."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, name: str | None = None):
         formats = [getattr(cell.cell_contents, "__name__", "") for cell in function.__closure__ or ()]
-        self._name = ".".join([function.__module__, function.__name__, *formats])
+        self._name = name or ".".join([function.__module__, function.__name__, *formats])
         self._enabled = True
 
     @property
@@ -153,7 +153,7 @@ class KernelCache:
 
     def _path(self, key: bytes) -> Path | None:
         where = folder() if self._enabled else None
-        return where / f"{self._name}-{hashlib.sha256(key).hexdigest()[:24]}.kernel" if where else None
+        return where / f"{self._name[:80]}-{hashlib.sha256(key).hexdigest()[:24]}.kernel" if where else None
 
 
 def seal(payload: bytes, key: bytes) -> bytes:
@@ -178,8 +178,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def attach(dispatcher: Any) -> Any:
+def attach(dispatcher: Any, name: str | None = None) -> Any:
     """Gives a numba dispatcher this cache; a plain function (NUMBA_DISABLE_JIT) or an unknown numba stays as it is."""
     if hasattr(dispatcher, "_cache") and hasattr(CompileResult, "_rebuild"):
-        dispatcher._cache = KernelCache(dispatcher.py_func)
+        dispatcher._cache = KernelCache(dispatcher.py_func, name)
     return dispatcher

@@ -362,3 +362,55 @@ highest = pure(
     lambda b, v: call(b, "llvm.vector.reduce.fmax.v16f32", F32, v),
     "(f32x16) -> float32: the largest lane that is not NaN.",
 )
+max_i32 = pure(
+    "max_i32",
+    i32x16,
+    (i32x16, i32x16),
+    lambda b, x, y: b.select(b.icmp_signed(">", x, y), x, y),
+    "(a, b) -> the larger of each lane.",
+)
+highest_i32 = pure(
+    "highest_i32",
+    types.int32,
+    (i32x16,),
+    lambda b, v: call(b, "llvm.vector.reduce.smax.v16i32", I32, v),
+    "(i32x16) -> int32: the largest lane.",
+)
+all_lanes = pure(
+    "all_lanes",
+    types.boolean,
+    (mask16,),
+    lambda b, m: call(b, "llvm.vector.reduce.and.v16i1", I1, m),
+    "(mask16) -> bool: whether all lanes are set.",
+)
+
+# -- single elements by flat position, whatever the array's shape ------------------------------------------------------
+
+
+@intrinsic
+def element(_typing: Any, array: Any, index: Any) -> Any:
+    """(array, i) -> the element at flat position i."""
+    if not isinstance(array, types.Array) or not isinstance(index, types.Integer):
+        return None
+
+    def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        at = as_index(context, builder, sig.args[1], arguments[1])
+        address = pointer(context, builder, sig.args[0], arguments[0], at)
+        return context.unpack_value(builder, array.dtype, address)
+
+    return array.dtype(array, index), lowered
+
+
+@intrinsic
+def set_element(_typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """(array, i, number): the element at flat position i becomes the number, converted to the array's type."""
+    if not isinstance(array, types.Array) or not isinstance(index, types.Integer):
+        return None
+
+    def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        at = as_index(context, builder, sig.args[1], arguments[1])
+        address = pointer(context, builder, sig.args[0], arguments[0], at)
+        context.pack_value(builder, array.dtype, context.cast(builder, arguments[2], value, array.dtype), address)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), lowered

@@ -1,0 +1,139 @@
+"""matvec_act8: y = x·Wᵀ for one token rounded to int8 blocks, straight from the packed weight: the kernel of decoding.
+
+More tokens at once take matmul_act8's kernel, which reads each weight once for all of them; both add the same products in
+the same order, so a token's result is the same alone and in a batch, bit for bit.
+"""
+
+from __future__ import annotations
+
+from cpu_fallback.checks import BAD_PARAMETERS
+from cpu_fallback.isa import dot, dot_biased, fma, start_biased
+from cpu_fallback.jit import inlined, kernel, span
+from cpu_fallback.layout import BLOCK, ROWS, Layout
+from cpu_fallback.layouts import LAYOUTS
+from cpu_fallback.per_layout import per_layout
+from cpu_fallback.products import PART_BYTES
+from cpu_fallback.simd import load_word, splat_f32, splat_i32, store_f32, to_f32
+
+
+def parts(*, rows: int, weight_bytes: int, **_: int) -> int:
+    return max(1, min(-(-rows // ROWS), weight_bytes // PART_BYTES))
+
+
+def stand_in(*, tokens: int, **_: int) -> str | None:
+    """The op whose twin takes a call of this one."""
+    return "matmul_act8" if tokens > 1 else None
+
+
+def dots(layout: Layout):
+    """The functions that multiply one block of a tile by one token's block."""
+    offset = layout.offset
+
+    if layout.is_biased:
+
+        @inlined
+        def start(total):
+            return start_biased(total)
+
+        @inlined
+        def add(acc, w, x):
+            return dot_biased(acc, w, x)
+
+    else:
+
+        @inlined
+        def start(total):
+            return splat_i32(-offset * total)
+
+        @inlined
+        def add(acc, w, x):
+            return dot(acc, w, x)
+
+    @inlined
+    def four(total, w0, w1, w2, w3, x, at):
+        """Σ (w - offset)·x over 16 columns, from x[at] on."""
+        acc = add(start(total), w0, load_word(x, at))
+        acc = add(acc, w1, load_word(x, at + 4))
+        acc = add(acc, w2, load_word(x, at + 8))
+        return add(acc, w3, load_word(x, at + 12))
+
+    @inlined
+    def eight(total, w, x, at):
+        acc = four(total, w[0], w[1], w[2], w[3], x, at)
+        acc = add(acc, w[4], load_word(x, at + 16))
+        acc = add(acc, w[5], load_word(x, at + 20))
+        acc = add(acc, w[6], load_word(x, at + 24))
+        return add(acc, w[7], load_word(x, at + 28))
+
+    return four, eight
+
+
+def block_adder(layout: Layout):
+    """(y, w, at, j, x, x_scales, x_sums, b): y plus block j of the unit at `at` times the token's block b."""
+    codes, scale, minimum = layout.codes, layout.scale, layout.minimum
+    four, eight = dots(layout)
+
+    @inlined
+    def whole(y, w, at, j, x, x_scales, x_sums, b):
+        total = x_sums[2 * b] + x_sums[2 * b + 1]
+        sums = eight(total, codes(w, at, j), x, BLOCK * b)
+        return fma(to_f32(sums), scale(w, at, j, 0) * splat_f32(x_scales[b]), y)
+
+    @inlined
+    def whole_less_minimum(y, w, at, j, x, x_scales, x_sums, b):
+        total = x_sums[2 * b] + x_sums[2 * b + 1]
+        factor = splat_f32(x_scales[b])
+        sums = eight(total, codes(w, at, j), x, BLOCK * b)
+        y = fma(to_f32(sums), scale(w, at, j, 0) * factor, y)
+        return fma(-minimum(w, at, j, 0), factor * to_f32(splat_i32(total)), y)
+
+    @inlined
+    def halves(y, w, at, j, x, x_scales, x_sums, b):
+        c, factor = codes(w, at, j), splat_f32(x_scales[b])
+        first = four(x_sums[2 * b], c[0], c[1], c[2], c[3], x, BLOCK * b)
+        y = fma(to_f32(first), scale(w, at, j, 0) * factor, y)
+        second = four(x_sums[2 * b + 1], c[4], c[5], c[6], c[7], x, BLOCK * b + 16)
+        return fma(to_f32(second), scale(w, at, j, 1) * factor, y)
+
+    @inlined
+    def halves_less_minimum(y, w, at, j, x, x_scales, x_sums, b):
+        c, factor = codes(w, at, j), splat_f32(x_scales[b])
+        first = four(x_sums[2 * b], c[0], c[1], c[2], c[3], x, BLOCK * b)
+        y = fma(to_f32(first), scale(w, at, j, 0) * factor, y)
+        y = fma(-minimum(w, at, j, 0), factor * to_f32(splat_i32(x_sums[2 * b])), y)
+        second = four(x_sums[2 * b + 1], c[4], c[5], c[6], c[7], x, BLOCK * b + 16)
+        y = fma(to_f32(second), scale(w, at, j, 1) * factor, y)
+        return fma(-minimum(w, at, j, 1), factor * to_f32(splat_i32(x_sums[2 * b + 1])), y)
+
+    kinds = {(False, False): whole, (False, True): whole_less_minimum, (True, False): halves}
+    return kinds.get((layout.halves, layout.has_minimum), halves_less_minimum)
+
+
+@per_layout(LAYOUTS)
+def matvec_act8(layout: Layout):
+    add_block = block_adder(layout)
+    unit, unit_bytes, blocks = layout.unit, layout.unit_bytes, layout.unit // BLOCK
+
+    @kernel
+    def matvec_act8(x_codes, x_scales, x_sums, w, out, tokens, rows, cols, row0, stride, part, parts, scratch):
+        """One token: x (1, cols), w (rows, cols) -> out[:, row0:row0+rows] of (1, stride)."""
+        if row0 < 0 or row0 + rows > stride or tokens != 1:
+            return BAD_PARAMETERS
+        x, scales, sums, target = x_codes.reshape(-1), x_scales.reshape(-1), x_sums.reshape(-1), out.reshape(-1)
+        units = cols // unit
+        first, last = span((rows + ROWS - 1) // ROWS, part, parts)
+        for tile in range(first, last):
+            y = splat_f32(0.0)
+            for u in range(units):
+                at = (tile * units + u) * unit_bytes
+                for j in range(blocks):
+                    y = add_block(y, w, at, j, x, scales, sums, u * blocks + j)
+            if tile * ROWS + ROWS <= rows:
+                store_f32(target, row0 + tile * ROWS, y)
+            else:
+                store_f32(scratch, 0, y)
+                for r in range(rows - tile * ROWS):
+                    target[row0 + tile * ROWS + r] = scratch[r]
+        return 0
+
+    return matvec_act8

@@ -1,0 +1,178 @@
+"""A program: ops cut into parts, run by several threads that meet between dependent ops only.
+
+All threads walk the list of ops. Each op's parts are dealt out in equal runs, one run per thread; a thread that is done
+with its own run helps with the others', so a thread that is held up (or never started) holds up nobody longer than the
+part it has in hand, and nothing depends on which thread does what. Before an op that needs the results of others, a
+thread waits until those are done: it spins, and yields its core after a while. One program costs one start of the
+threads, however many ops it has.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import prange
+from numba.core import types
+from numba.extending import intrinsic
+
+from cpu_fallback.entry import I64, Entry, call_entry
+from cpu_fallback.jit import SCRATCH, device, kernel, parallel_kernel
+
+CALL, ARGUMENTS, PARTS, AFTER = range(4)  # columns of `ops`: address, record's position, parts, index of the op to wait for
+LINE = 8  # int64 of a cache line: each counter has one of its own
+SPINS = 2000  # some 20-50 µs
+
+
+def element(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
+@intrinsic
+def fetch_add(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
+    """(int64 array, flat index, value): adds atomically, returns what was there."""
+
+    def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.atomic_rmw("add", element(context, builder, sig.args[0], *values[:2]), values[2], "acq_rel")
+
+    return types.int64(array, types.int64, types.int64), lowered
+
+
+@intrinsic
+def load_acquire(_typing: Any, array: Any, _index: Any) -> Any:
+    def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.load_atomic(element(context, builder, sig.args[0], *values), "acquire", 8)
+
+    return types.int64(array, types.int64), lowered
+
+
+@intrinsic
+def give_way(_typing: Any, _function: Any) -> Any:
+    """Calls the system's function that gives the core to another thread, by address; 0 does nothing."""
+
+    def lowered(context: Any, builder: Any, _sig: Any, values: Any) -> Any:
+        with builder.if_then(builder.icmp_signed("!=", values[0], ir.Constant(I64, 0))):
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(builder.inttoptr(values[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), lowered
+
+
+def yield_function() -> int:
+    """The address of sched_yield (or SwitchToThread); 0 where there is neither."""
+    try:
+        library = ctypes.windll.kernel32 if hasattr(ctypes, "windll") else ctypes.CDLL(None)
+        function = getattr(library, "SwitchToThread" if hasattr(ctypes, "windll") else "sched_yield")
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError):
+        return 0
+
+
+@device
+def wait_for(counters, done, parts, yield_address):
+    spins = 0
+    while load_acquire(counters, done) < parts:
+        spins += 1
+        if spins > SPINS:
+            give_way(yield_address)
+
+
+@device
+def work(worker, workers, ops, records, counters, statuses, scratch, yield_address):
+    """One thread's walk. counters (ops, workers + 1, 8): parts taken of each run, and behind them parts done."""
+    width = (workers + 1) * LINE
+    finished = 0  # ops known to be done
+    for k in range(ops.shape[0]):
+        parts = ops[k, PARTS]
+        while finished <= ops[k, AFTER]:
+            wait_for(counters, finished * width + workers * LINE, ops[finished, PARTS], yield_address)
+            finished += 1
+        mine = 0
+        for turn in range(workers):
+            run = (worker + turn) % workers
+            first, last = parts * run // workers, parts * (run + 1) // workers
+            while first < last:
+                part = first + fetch_add(counters, k * width + run * LINE, 1)
+                if part >= last:
+                    break
+                status = call_entry(ops[k, CALL], records + ops[k, ARGUMENTS], part, parts, scratch)
+                if status:
+                    statuses[k] = status
+                mine += 1
+        if mine:
+            fetch_add(counters, k * width + workers * LINE, mine)
+
+
+@kernel
+def run_alone(ops, records, counters, statuses, scratch, stride, yield_address):
+    counters[:] = 0
+    work(0, 1, ops, records, counters, statuses, scratch, yield_address)
+
+
+@parallel_kernel
+def run_together(workers, ops, records, counters, statuses, scratch, stride, yield_address):
+    """scratch: address of the first thread's working memory, `stride` bytes before the next one's."""
+    counters[:] = 0
+    for worker in prange(workers):
+        work(worker, workers, ops, records, counters, statuses, scratch + worker * stride, yield_address)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of an entry. reads, writes: ids of the arrays it touches. keep: what must stay in memory."""
+
+    entry: Entry
+    record: list[int]
+    parts: int
+    reads: frozenset[int]
+    writes: frozenset[int]
+    keep: Any = field(repr=False, default=None)
+
+
+def waits(steps: Sequence[Step]) -> list[int]:
+    """For every step the last one before it that must be done first, -1 for none: it reads what that one writes,
+    or writes what that one reads or writes."""
+    out = []
+    for k, step in enumerate(steps):
+        touched = step.reads | step.writes
+        conflicts = (j for j in range(k - 1, -1, -1) if steps[j].writes & touched or steps[j].reads & step.writes)
+        out.append(next(conflicts, -1))
+    return out
+
+
+class Program:
+    """Steps ready to be run, again and again, by `workers` threads."""
+
+    def __init__(self, steps: Sequence[Step], workers: int):
+        self.steps, self.workers = list(steps), workers
+        self.records = np.array([slot for step in steps for slot in step.record], np.int64)
+        starts = np.cumsum([0, *(8 * len(step.record) for step in steps)])[:-1]
+        columns = [[s.entry.address for s in steps], starts, [s.parts for s in steps], waits(steps)]
+        self.ops = np.ascontiguousarray(np.array(columns, np.int64).T.reshape(len(self.steps), 4))
+        self.counters = np.zeros(len(self.steps) * (workers + 1) * LINE, np.int64)
+        self.statuses = np.zeros(len(self.steps), np.int64)
+
+    def run(self, scratch: np.ndarray) -> int | None:
+        """Runs all steps; the index of the first that failed (its status is in `statuses`), or None.
+
+        scratch: float32 (workers, SCRATCH), no other program's at the same time.
+        """
+        tail = (self.ops, self.records.ctypes.data, self.counters, self.statuses)
+        tail += (scratch.ctypes.data, 4 * SCRATCH, YIELD)
+        if self.workers == 1:
+            run_alone(*tail)
+        else:
+            run_together(self.workers, *tail)
+        if not self.statuses.any():
+            return None
+        failed = int(np.flatnonzero(self.statuses)[0])
+        return failed
+
+
+YIELD = yield_function()
