@@ -7,6 +7,7 @@ float: the bits of its float64), and calls the twin. `record` writes such a reco
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import Any
 
@@ -25,8 +26,13 @@ ENTRY = types.int64(types.int64, types.int64, types.int64, types.int64)
 def kind_of(value: Any) -> types.Type:
     """The numba type that a twin is compiled for, for an argument of this kind."""
     if isinstance(value, np.ndarray):
-        return types.Array(from_dtype(value.dtype), value.ndim, "C")
+        return array_kind(value.dtype, value.ndim)
     return types.float64 if isinstance(value, float) else types.int64
+
+
+@functools.cache
+def array_kind(dtype: np.dtype, ndim: int) -> types.Array:
+    return types.Array(from_dtype(dtype), ndim, "C")
 
 
 def record(values: list[Any]) -> list[int]:
@@ -129,3 +135,14 @@ def call_entry(_typing: Any, _address: Any, _arguments: Any, _part: Any, _parts:
 
 
 RAISED = -2  # the status of a twin that raised an exception, as bounds checks do
+
+
+ENTRIES: dict[tuple, Entry] = {}
+
+
+def entry_for(twin: Any, kinds: tuple[types.Type, ...]) -> Entry:
+    """The twin's entry for arguments of these kinds, compiled when first asked for."""
+    found = ENTRIES.get((twin, kinds))
+    if found is None:
+        found = ENTRIES.setdefault((twin, kinds), Entry(twin, kinds))
+    return found

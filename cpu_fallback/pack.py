@@ -50,3 +50,8 @@ def pack_tiles(raw: np.ndarray, ggml_type: int, rows: int, cols: int, first: int
     if kernel is None:
         kernel = PACKERS[ggml_type] = packer(LAYOUTS[ggml_type])
     kernel(raw, rows, first, count, cols // LAYOUTS[ggml_type].unit, out)
+
+
+def packed_zeros(ggml_type: int, rows: int, cols: int) -> np.ndarray:
+    """Memory for a packed weight."""
+    return aligned_zeros(packed_size(LAYOUTS[ggml_type], rows, cols))

@@ -125,13 +125,14 @@ def run_together(workers, ops, records, counters, statuses, scratch, stride, yie
 
 @dataclass(frozen=True)
 class Step:
-    """One call of an entry. reads, writes: ids of the arrays it touches. keep: what must stay in memory."""
+    """One call of an entry. reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory."""
 
     entry: Entry
     record: list[int]
     parts: int
     reads: frozenset[int]
     writes: frozenset[int]
+    moved: int
     keep: Any = field(repr=False, default=None)
 
 
@@ -169,10 +170,13 @@ class Program:
             run_alone(*tail)
         else:
             run_together(self.workers, *tail)
-        if not self.statuses.any():
-            return None
-        failed = int(np.flatnonzero(self.statuses)[0])
-        return failed
+        return int(np.flatnonzero(self.statuses)[0]) if self.statuses.any() else None
+
+    def take_status(self, failed: int) -> int:
+        """The status of a step that failed; all are then forgotten."""
+        status = int(self.statuses[failed])
+        self.statuses[:] = 0
+        return status
 
 
 YIELD = yield_function()

@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
 from wgpu_infer.backends.registry import open_backend
 from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.checks import number
 from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
@@ -159,8 +159,8 @@ class HybridScheduler(Backend):
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return self.active.empty(shape, dtype, label)
 
-    def weight(self, host: HostWeight, label: str = "") -> Weight:
-        return self.active.weight(host, label)
+    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+        return self.active.weight(host, label, rows_only)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         return self.active.kv(pages, kv_heads, head_dim, table, dtype)
@@ -173,6 +173,21 @@ class HybridScheduler(Backend):
 
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         self.active.run(op, *operands, **params)
+
+    def can_act8(self, fmt: str) -> bool:
+        return self.active.can_act8(fmt)
+
+    def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        return self.active.act8(rows, cols, label)
+
+    def write_act8(self, array: Act8, values: HostAct8) -> None:
+        self.active.write_act8(array, values)
+
+    def read_act8(self, array: Act8, rows: int) -> HostAct8:
+        return self.active.read_act8(array, rows)
+
+    def program(self, build: Callable[[], None]) -> Callable[[], None]:
+        return self.active.program(build)
 
     def write_kv(self, kv: KV, host: HostKV) -> None:
         self.active.write_kv(kv, host)

@@ -7,6 +7,7 @@ once (reference, cpu) or queue it (webgpu), so nothing may depend on when an op 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.contracts.contract import Op
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -51,7 +52,17 @@ class KV:
     payload: Any
 
 
-Handle = Array | Weight | KV
+@dataclass(eq=False)
+class Act8:
+    """Activations as int8 blocks, (rows, cols); an op may use the leading rows, as its parameters say."""
+
+    rows: int
+    cols: int
+    payload: Any
+    label: str = ""
+
+
+Handle = Array | Weight | KV | Act8
 
 
 class Backend(ABC):
@@ -65,8 +76,11 @@ class Backend(ABC):
         """A zeroed array of float32 or uint32."""
 
     @abstractmethod
-    def weight(self, host: HostWeight, label: str = "") -> Weight:
-        """Packs raw GGUF blocks; never widens them. UnsupportedError where no kernel reads the format."""
+    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+        """Packs raw GGUF blocks; never widens them. UnsupportedError where no kernel reads the format.
+
+        rows_only: the weight is a table of which single rows are read (embedding), never a factor.
+        """
 
     @abstractmethod
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
@@ -95,6 +109,26 @@ class Backend(ABC):
     @abstractmethod
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         """Why this backend cannot run the op (with that weight format or KV type), or None when it can."""
+
+    def can_act8(self, fmt: str) -> bool:
+        """Whether products with weights of this format take int8 activations (matvec_act8, matmul_act8)."""
+        return False
+
+    def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        """Zeroed int8 activations; cols a multiple of 32."""
+        raise UnsupportedError(f"{self.name} has no int8 activations")
+
+    def write_act8(self, array: Act8, values: HostAct8) -> None:
+        """Copies values into the leading rows."""
+        raise UnsupportedError(f"{self.name} has no int8 activations")
+
+    def read_act8(self, array: Act8, rows: int) -> HostAct8:
+        """The leading rows, after the ops before."""
+        raise UnsupportedError(f"{self.name} has no int8 activations")
+
+    def program(self, build: Callable[[], None]) -> Callable[[], None]:
+        """What runs the ops that `build` runs, as often as it is called: recorded where the backend can, else `build`."""
+        return build
 
     def can_run(self, op: Op, fmt: str | None = None) -> bool:
         return self.missing(op, fmt) is None
@@ -127,7 +161,7 @@ class Backend(ABC):
 
 def check_operands(op: Op, operands: tuple[Handle, ...], params: dict[str, Any]) -> None:
     """Number and kinds of operands, names of parameters: a wrong call is a bug of ours and says which."""
-    kinds = {"dense": Array, "index": Array, "weight": Weight, "kv": KV}
+    kinds = {"dense": Array, "index": Array, "weight": Weight, "kv": KV, "act8": Act8}
     if len(operands) != len(op.operands):
         raise TypeError(f"{op.name} takes {len(op.operands)} operands, {len(operands)} were given")
     for spec, value in zip(op.operands, operands, strict=True):

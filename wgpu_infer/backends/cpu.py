@@ -1,10 +1,10 @@
 """The CPU backend: every op's numba twin (cpu_fallback) on flat numpy arrays.
 
-Weights stay the raw GGUF blocks they were given, so a mapped file is read in place. A call turns handles into the
-arguments of `lower_cpu(op)`: exactly shaped views, kept per handle, integers as int and floats as float, so that each
-twin is compiled for one signature (attention and kv_write for one per KV type). Twins check index rows themselves; a
-row that points outside its operand becomes a ParameterError. Any thread may call; on a threading layer that cannot
-take two callers at once, calls wait for each other.
+A call turns handles into the arguments of `lower_cpu(op)` and becomes a step of a program (cpu_fallback/program.py): a
+program of its own, run at once, or while `program` records, one of many that run together later, as often as asked for.
+Weights that are factors are packed into tiles when they come; a table of rows stays as it lies in the file. Twins check
+index rows themselves; a row that points outside its operand becomes a ParameterError. Any thread may call; programs of one
+backend wait for each other.
 """
 
 from __future__ import annotations
@@ -12,49 +12,48 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
-from wgpu_infer.backends.cpu_operands import STORAGE, Blocks, Buffer, Pages, lower, raw_blocks, refusal, zeros
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.cpu_operands import (
+    STORAGE,
+    Blocks,
+    Buffer,
+    Int8Blocks,
+    Lowered,
+    Pages,
+    lower,
+    raw_blocks,
+    refusal,
+    zeros,
+)
 from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
-from wgpu_infer.contracts.host import HostKV, HostWeight, check_kv
+from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight, check_kv
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
 
-Twin = Callable[..., int]
-
-# An op that reads fewer items (some 200 µs of work) is left to one thread: to wake the others takes 50 µs, more where
+# A program that moves fewer bytes (some 100 µs of work) is left to one thread: to wake the others takes 50 µs, more where
 # other programs keep the cores busy. Results are the same for any number of threads.
-SERIAL_ITEMS = 1 << 20
-MAX_CALLS = 256  # parameter sets kept per op; prompts of ever new lengths start over
+SERIAL_BYTES = 1 << 20
+PACKED_AT_ONCE = 16 << 20  # bytes of a weight
 
 
 @dataclass(frozen=True)
-class Plan:
-    """An op's twin, and per set of parameters the operands' shapes and the converted parameters."""
+class Call:
+    """A step's op and operands, for the error that names them."""
 
     op: Op
-    twin: Twin
-    calls: dict[tuple, tuple[list[tuple[int, ...]], list[int | float]]] = field(default_factory=dict)
-
-    def call(self, params: dict[str, Any]) -> tuple[list[tuple[int, ...]], list[int | float]]:
-        key = tuple(params.items())
-        found = self.calls.get(key)
-        if found is None:
-            if len(self.calls) >= MAX_CALLS:
-                self.calls.clear()
-            values = [cast_for(self.op.params[name])(params[name]) for name in self.op.param_names()]
-            found = self.calls[key] = [spec.shape(params) for spec in self.op.operands], values
-        return found
+    operands: tuple[Handle, ...]
 
 
 class CPUBackend(Backend):
-    """Payloads: `Buffer`, `Blocks`, `Pages`.
+    """Payloads: `Buffer`, `Blocks`, `Pages`, `Int8Blocks`.
 
     Args:
         threads: how many threads kernels use; None takes one per physical core this process may run on.
@@ -69,8 +68,10 @@ class CPUBackend(Backend):
     def __init__(self, threads: int | None = None) -> None:
         self._kernels = load_kernels()
         self._gate = self._kernels.threads.gate()
-        self._plans: dict[str, Plan] = {}
+        self._lock = threading.RLock()  # of the scratch memory and the recording
+        self._recording: list[tuple[Any, Call]] | None = None
         self.threads: int = self._kernels.threads.physical_cores() if threads is None else self._checked(threads)
+        self._scratch = zeros((self.threads, self._kernels.jit.SCRATCH), np.float32, "working memory")
 
     def _checked(self, threads: Any) -> int:
         most = self._kernels.threads.most()
@@ -80,18 +81,34 @@ class CPUBackend(Backend):
             )
         return threads
 
+    # -- handles ---------------------------------------------------------------------------------------------------
+
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return Array(shape, np.dtype(dtype), Buffer(zeros((math.prod(shape),), dtype, label)), label)
 
-    def weight(self, host: HostWeight, label: str = "") -> Weight:
+    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
         if reason := self._missing_format(host.format):
             raise UnsupportedError(f"weight {label}: {reason}")
-        blocks = raw_blocks(host.data)
+        raw = raw_blocks(host.data)
         expected = host.rows * quants.row_bytes(host.format, host.cols)
-        if blocks.size != expected:
-            raise ParameterError(f"weight {label} has {blocks.size} bytes, {host.format} of its shape takes {expected}")
-        kind = quants.get_format(host.format).ggml_type
-        return Weight(host.rows, host.cols, host.format, Blocks(blocks, kind), label)
+        if raw.size != expected:
+            raise ParameterError(f"weight {label} has {raw.size} bytes, {host.format} of its shape takes {expected}")
+        weight = Weight(host.rows, host.cols, host.format, Blocks(raw, quants.get_format(host.format).ggml_type), label)
+        if not rows_only:
+            self._pack(weight)
+        return weight
+
+    def _pack(self, weight: Weight) -> None:
+        """Makes the tiles that products read, a piece of the weight after the other."""
+        blocks, pack = weight.payload, self._kernels.pack
+        blocks.packed = pack.packed_zeros(blocks.kind, weight.rows, weight.cols)
+        tiles = -(-weight.rows // pack.ROWS)
+        at_once = max(1, PACKED_AT_ONCE // max(1, blocks.packed.size // max(tiles, 1)))
+        with self._lock, self._gate:
+            self._kernels.threads.use(self.threads if blocks.raw.size > SERIAL_BYTES else 1)
+            for first in range(0, tiles, at_once):
+                count = min(at_once, tiles - first)
+                pack.pack_tiles(blocks.raw, blocks.kind, weight.rows, weight.cols, first, count, blocks.packed)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         check_kv(dtype, head_dim)
@@ -100,11 +117,27 @@ class CPUBackend(Backend):
         payload = Pages(zeros(shape, item, "the KV cache"), zeros(shape, item, "the KV cache"))
         return KV(pages, kv_heads, head_dim, dtype, table, payload)
 
+    def can_act8(self, fmt: str) -> bool:
+        return quants.get_format(fmt).ggml_type in self._kernels.layouts.LAYOUTS
+
+    def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        blocks = rows * cols // ACT8_BLOCK
+        sizes = ((rows * cols, np.int8), (blocks, np.float32), (2 * blocks, np.int16))
+        return Act8(rows, cols, Int8Blocks(*(Buffer(zeros((n,), kind, label)) for n, kind in sizes)), label)
+
     def write(self, array: Array, values: np.ndarray) -> None:
         array.payload.flat[: values.size] = values.reshape(-1)
 
     def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
         return array.payload.flat[: math.prod(shape)].reshape(shape).copy()
+
+    def write_act8(self, array: Act8, values: HostAct8) -> None:
+        codes, scales, sums = array.payload.views(*values.shape)
+        codes[...], scales[...], sums[...] = values.codes, values.scales, values.sums
+
+    def read_act8(self, array: Act8, rows: int) -> HostAct8:
+        codes, scales, _ = array.payload.views(rows, array.cols)
+        return HostAct8(codes.copy(), scales.copy())
 
     def write_kv(self, kv: KV, host: HostKV) -> None:
         to_items, _ = STORAGE[kv.dtype]
@@ -115,42 +148,93 @@ class CPUBackend(Backend):
         table = self.read(kv.table, kv.table.shape)
         return HostKV(to_values(kv.payload.k), to_values(kv.payload.v), table, kv.dtype)
 
+    # -- what runs here --------------------------------------------------------------------------------------------
+
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
-        if find_twin(op.name) is None:
+        twin = find_twin(op.name)
+        if twin is None:
             return f"there is no cpu_fallback/{op.name}.py"
-        return self._missing_format(fmt) if fmt in quants.FORMATS else None
+        if fmt in quants.FORMATS and hasattr(twin, "reads") and not twin.reads(quants.get_format(fmt).ggml_type):
+            return f"cpu_fallback/{op.name}.py does not read {fmt}"
+        return None
 
     def _missing_format(self, fmt: str) -> str | None:
         if quants.get_format(fmt).ggml_type in self._kernels.formats.DEQUANTIZE_ROW:
             return None
         return f"cpu_fallback/formats.py does not read {fmt}"
 
+    # -- running ---------------------------------------------------------------------------------------------------
+
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         check_operands(op, operands, params)
-        plan = self._plan(op)
-        shapes, values = plan.call(params)
-        arguments, items = lower(op, operands, shapes, params)
-        with self._gate:
-            self._kernels.threads.use(self.threads if items >= SERIAL_ITEMS else 1)
-            status = plan.twin(*arguments, *values)
-        if status:
-            raise refusal(op, status, operands)
+        with self._lock:
+            steps = [(step, Call(op, operands)) for step in self._steps(op, operands, params)]
+            if self._recording is not None:
+                self._recording += steps
+            else:
+                self._run_program(self._new_program(steps), steps)
 
-    def _plan(self, op: Op) -> Plan:
-        plan = self._plans.get(op.name)
-        if plan is None or plan.op is not op:
-            plan = self._plans[op.name] = self._new_plan(op)
-        return plan
+    def program(self, build: Callable[[], None]) -> Callable[[], None]:
+        """Records the ops that `build` runs; nothing is computed until what is returned is called."""
+        with self._lock:
+            if self._recording is not None:
+                raise RuntimeError("a program is being recorded already")
+            self._recording = steps = []
+            try:
+                build()
+            finally:
+                self._recording = None
+            program = self._new_program(steps)
+        return functools.partial(self._run_program, program, steps)
 
-    def _new_plan(self, op: Op) -> Plan:
-        twin = find_twin(op.name)
-        if twin is None:
+    def _new_program(self, steps: list[tuple[Any, Call]]) -> Any:
+        moved = sum(step.moved for step, _ in steps)
+        return self._kernels.program.Program(
+            [step for step, _ in steps], self.threads if moved >= SERIAL_BYTES else 1
+        )
+
+    def _run_program(self, program: Any, steps: list[tuple[Any, Call]]) -> None:
+        with self._lock, self._gate:
+            self._kernels.threads.use(program.workers)
+            failed = program.run(self._scratch)
+        if failed is not None:
+            call = steps[failed][1]
+            raise refusal(call.op, program.take_status(failed), call.operands)
+
+    def _steps(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any]) -> list[Any]:
+        """The op as steps of a program: one, or one per stage of its twin."""
+        given = {name: cast_for(op.params[name])(params[name]) for name in op.param_names()}
+        module = find_module(op.name)
+        if module is not None and hasattr(module, "stand_in") and (name := module.stand_in(**given)):
+            module = find_module(name)
+        if module is None or (twin := getattr(module, module.__name__.rsplit(".", 1)[-1], None)) is None:
             raise UnsupportedError(f"{op.name} does not run on cpu: there is no cpu_fallback/{op.name}.py")
-        return Plan(op, twin)
+        shapes = [spec.shape(params) for spec in op.operands]
+        lowered = lower(op, operands, shapes, params, raw=getattr(twin, "raw", False))
+        arguments = lowered.arguments + list(given.values())
+        if hasattr(twin, "reads"):
+            twin = twin.twin(next(v.payload.kind for v in operands if isinstance(v, Weight)))
+        if not hasattr(module, "stages"):
+            return [self._step(twin, arguments, lowered, module.parts(**given, weight_bytes=lowered.weight_bytes))]
+        workspace = zeros((module.workspace(**given),), np.float32, op.name)
+        lowered.writes.add(id(workspace))
+        return [
+            self._step(stage, [*arguments, workspace], lowered, module.parts(i, **given))
+            for i, stage in enumerate(module.stages)
+        ]
+
+    def _step(self, twin: Any, arguments: list[Any], lowered: Lowered, parts: int) -> Any:
+        entries, program = self._kernels.entry, self._kernels.program
+        entry = entries.entry_for(twin, tuple(entries.kind_of(value) for value in arguments))
+        moved = sum(value.nbytes for value in arguments if isinstance(value, np.ndarray))
+        return program.Step(
+            entry, entries.record(arguments), parts, frozenset(lowered.reads), frozenset(lowered.writes), moved, arguments
+        )
 
     def describe(self) -> str:
         kernels = self._kernels
-        return f"cpu: {kernels.kernel_cache.cpu_name()}, {self.threads} threads ({kernels.threads.layer()})"
+        name = f"{kernels.kernel_cache.cpu_name()} ({kernels.variant.ACTIVE})"
+        return f"cpu: {name}, {self.threads} threads ({kernels.threads.layer()})"
 
 
 def to_float(value: Any) -> float:
@@ -163,25 +247,33 @@ def cast_for(dtype: np.dtype) -> Callable[[Any], int | float]:
 
 
 @functools.cache
-def find_twin(name: str) -> Twin | None:
+def find_module(name: str) -> Any | None:
+    """cpu_fallback/<name>.py, or None where there is none."""
     module = f"cpu_fallback.{name}"
     try:
-        return getattr(importlib.import_module(module), name, None)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
         return None
 
 
+def find_twin(name: str) -> Any | None:
+    """The twin of an op; None where there is none."""
+    return getattr(find_module(name), name, None)
+
+
 @functools.cache
 def load_kernels() -> SimpleNamespace:
     """The helper modules of cpu_fallback, once its self-test has passed. DeviceError where numba does not work."""
+    names = ("entry", "formats", "jit", "kernel_cache", "kv", "layouts", "pack", "program", "threads", "variant")
     try:
-        from cpu_fallback import formats, kernel_cache, kv, selftest, threads
+        from cpu_fallback import selftest
 
         problem = selftest.run()
+        modules = {name: importlib.import_module(f"cpu_fallback.{name}") for name in names}
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     if problem is not None:
         raise DeviceError(f"the CPU kernels do not work here ({problem}); --device reference runs without numba")
-    return SimpleNamespace(formats=formats, kernel_cache=kernel_cache, kv=kv, threads=threads)
+    return SimpleNamespace(**modules)

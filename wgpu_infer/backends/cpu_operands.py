@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Handle, Weight
+from wgpu_infer.backends.base import KV, Act8, Array, Handle, Weight
 from wgpu_infer.contracts.contract import Op
-from wgpu_infer.errors import OutOfMemoryError, ParameterError
+from wgpu_infer.contracts.host import ACT8_BLOCK
+from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError
 from wgpu_infer.formats import quants
 
 MAX_VIEWS = 64  # shapes kept per array; prompts of ever new lengths start over
@@ -41,18 +42,33 @@ class Buffer:
 
 @dataclass(eq=False)
 class Blocks:
-    """A weight's raw GGUF blocks, read-only uint8 (bytes,), and their ggml type id."""
+    """A weight: its raw GGUF blocks, read-only uint8 (bytes,), as they lie in the file, their ggml type id, and once it
+    has been a factor, the tiles that products read (cpu_fallback/layout.py), uint8."""
 
-    data: np.ndarray
+    raw: np.ndarray
     kind: int
+    packed: np.ndarray | None = None
 
 
 @dataclass(eq=False)
 class Pages:
-    """K and V pages as the twins read them: (pages, kv_heads, 64, row) of float32, float16 bits or Q8_0 bytes."""
+    """K and V pages as the twins read them, see cpu_fallback/kv.py."""
 
     k: np.ndarray
     v: np.ndarray
+
+
+@dataclass(eq=False)
+class Int8Blocks:
+    """int8 codes (rows, cols), float32 scales (rows, cols / 32), int16 sums of half blocks (rows, cols / 32, 2)."""
+
+    codes: Buffer
+    scales: Buffer
+    sums: Buffer
+
+    def views(self, rows: int, cols: int) -> list[np.ndarray]:
+        blocks = cols // ACT8_BLOCK
+        return [self.codes.view((rows, cols)), self.scales.view((rows, blocks)), self.sums.view((rows, blocks, 2))]
 
 
 def zeros(shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
@@ -83,33 +99,45 @@ STORAGE: dict[str, tuple[Convert, Convert]] = {
 }
 
 
+@dataclass
+class Lowered:
+    """A call as its twin takes it: arguments up to the parameters, ids of the memory it reads and writes, the weight's or
+    cache's kind, and the bytes of the weight."""
+
+    arguments: list[Any] = field(default_factory=list)
+    reads: set[int] = field(default_factory=set)
+    writes: set[int] = field(default_factory=set)
+    weight_bytes: int = 0
+
+
 def lower(
-    op: Op, operands: tuple[Handle, ...], shapes: list[tuple[int, ...]], params: Mapping[str, Any]
-) -> tuple[list[Any], int]:
-    """The twin's arguments up to the parameters, in the order of `lower_cpu(op)`, and about how many items it reads."""
-    out: list[Any] = []
-    items, index = 0, None
+    op: Op, operands: tuple[Handle, ...], shapes: list[tuple[int, ...]], params: Mapping[str, Any], raw: bool
+) -> Lowered:
+    """The twin's arguments in the order of `lower_cpu(op)`. raw: the twin reads a weight's blocks as in the file."""
+    out = Lowered()
     for spec, value, shape in zip(op.operands, operands, shapes, strict=True):
         if isinstance(value, Array):
             if value.dtype != DTYPES[spec.dtype]:
                 raise TypeError(f"{op.name}: operand {spec.name} must be {spec.dtype}, not {value.dtype}")
-            out.append(value.payload.view(shape))
-            items += out[-1].size
-            index = out[-1] if spec.kind == "index" else index
+            out.arguments.append(value.payload.view(shape))
         elif isinstance(value, Weight):
             agree(op, params, rows=value.rows, cols=value.cols)
-            out += (value.payload.data, value.payload.kind)
-            items += value.payload.data.size if index is None else 0  # by an index, a few rows are read
+            data = value.payload.raw if raw else value.payload.packed
+            out.arguments.append(data)
+            out.weight_bytes = data.size
+        elif isinstance(value, Act8):
+            if value.cols != shape[1]:
+                raise TypeError(f"{op.name}: operand {spec.name} has {value.cols} columns, not {shape[1]}")
+            out.arguments += value.payload.views(*shape)
         else:
             agree(op, params, kv_heads=value.kv_heads, head_dim=value.head_dim, table_width=value.table.shape[1])
-            out += (value.payload.k, value.payload.v, value.table.payload.view(value.table.shape))
-            items += past_items(index, value) if spec.access == "r" else 0
-    return out, items
-
-
-def past_items(index: np.ndarray | None, kv: KV) -> int:
-    """At most how many items of K and V the tokens of the index see."""
-    return 0 if index is None else 2 * len(index) * (int(index[:, 2].max()) + 1) * kv.kv_heads * kv.head_dim
+            out.arguments += (value.payload.k, value.payload.v, value.table.payload.view(value.table.shape))
+            out.reads.add(id(value.table.payload))
+        if spec.access != "w":
+            out.reads.add(id(value.payload))
+        if spec.access != "r":
+            out.writes.add(id(value.payload))
+    return out
 
 
 def agree(op: Op, params: Mapping[str, Any], **sizes: int) -> None:
@@ -120,8 +148,10 @@ def agree(op: Op, params: Mapping[str, Any], **sizes: int) -> None:
 
 def refusal(op: Op, status: int, operands: tuple[Handle, ...]) -> Exception:
     """The error for a twin's result that is not 0: see cpu_fallback/__init__.py."""
-    if status < 0:
+    if status == -1:
         return TypeError(f"{op.name}: its parameters contradict each other")
+    if status < 0:
+        return DeviceError(f"{op.name}: its kernel failed; an array was left, if bounds are checked")
     rows = next(value.payload.flat for spec, value in zip(op.operands, operands, strict=True) if spec.kind == "index")
     token, sequence, position, output = rows[4 * status - 4 : 4 * status]
     return ParameterError(

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
-from wgpu_infer.backends.compare import Disagreement, compare
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.compare import Disagreement, compare, compare_act8
 from wgpu_infer.contracts.contract import Op, Operand
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
 
 
 class PairBackend(Backend):
@@ -39,10 +39,10 @@ class PairBackend(Backend):
         a = known if isinstance(known, Array) else self.primary.empty(shape, dtype, label)
         return replace(a, payload=(a, self.witness.empty(shape, dtype, label), None))
 
-    def weight(self, host: HostWeight, label: str = "") -> Weight:
+    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
         known = self.loaded.get(label)
-        a = known if isinstance(known, Weight) else self.primary.weight(host, label)
-        return replace(a, payload=(a, self.witness.weight(host, label), host))
+        a = known if isinstance(known, Weight) else self.primary.weight(host, label, rows_only)
+        return replace(a, payload=(a, self.witness.weight(host, label, rows_only), host))
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         a = self.primary.kv(pages, kv_heads, head_dim, table.payload[0], dtype)
@@ -52,6 +52,20 @@ class PairBackend(Backend):
     def write(self, array: Array, values: np.ndarray) -> None:
         self.primary.write(array.payload[0], values)
         self.witness.write(array.payload[1], values)
+
+    def can_act8(self, fmt: str) -> bool:
+        return self.primary.can_act8(fmt)
+
+    def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        a, b = self.primary.act8(rows, cols, label), self.witness.act8(rows, cols, label)
+        return replace(a, payload=(a, b, None))
+
+    def write_act8(self, array: Act8, values: HostAct8) -> None:
+        self.primary.write_act8(array.payload[0], values)
+        self.witness.write_act8(array.payload[1], values)
+
+    def read_act8(self, array: Act8, rows: int) -> HostAct8:
+        return self.primary.read_act8(array.payload[0], rows)
 
     def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
         return self.primary.read(array.payload[0], shape)
@@ -89,6 +103,10 @@ class PairBackend(Backend):
             pages = self.primary.read_kv(a)
             self.witness.write_kv(b, pages)
             return pages
+        if isinstance(handle, Act8):
+            blocks = self.primary.read_act8(a, spec.shape(params)[0])
+            self.witness.write_act8(b, blocks)
+            return blocks
         values = self.primary.read(a, spec.shape(params))
         self.witness.write(b, values)
         return values
@@ -103,6 +121,8 @@ class PairBackend(Backend):
             found = [compare(op, name, inputs, x, y, params, self.slack) for name, x, y in pages]
             return found[0] or found[1]
         shape = spec.shape(params)
+        if isinstance(handle, Act8):
+            return compare_act8(op, spec.name, self.primary.read_act8(a, shape[0]), self.witness.read_act8(b, shape[0]))
         got, want = self.primary.read(a, shape), self.witness.read(b, shape)
         return compare(op, spec.name, inputs, got, want, params, self.slack)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.contracts.contract import Op, Operand, as_outputs
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
 
 
 class ReferenceBackend(Backend):
@@ -20,7 +20,7 @@ class ReferenceBackend(Backend):
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return Array(shape, np.dtype(dtype), np.zeros(math.prod(shape), dtype), label)
 
-    def weight(self, host: HostWeight, label: str = "") -> Weight:
+    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
         return Weight(host.rows, host.cols, host.format, host, label)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
@@ -40,6 +40,15 @@ class ReferenceBackend(Backend):
         host: HostKV = kv.payload
         return HostKV(host.k.copy(), host.v.copy(), host.table.copy(), host.dtype)
 
+    def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        return Act8(rows, cols, HostAct8.zeros(rows, cols), label)
+
+    def write_act8(self, array: Act8, values: HostAct8) -> None:
+        head(array, len(values.codes)).assign(values)
+
+    def read_act8(self, array: Act8, rows: int) -> HostAct8:
+        return head(array, rows).copy()
+
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return None
 
@@ -49,12 +58,24 @@ class ReferenceBackend(Backend):
         inputs = [view(spec, by_name[spec.name], params) for spec in op.reads]
         results = as_outputs(op.reference(*inputs, **params))
         for spec, result in zip(op.writes, results, strict=True):
-            view(spec, by_name[spec.name], params)[...] = result.reshape(spec.shape(params))
+            target = view(spec, by_name[spec.name], params)
+            if isinstance(target, HostAct8):
+                target.assign(result)
+            else:
+                target[...] = result.reshape(spec.shape(params))
+
+
+def head(array: Act8, rows: int) -> HostAct8:
+    """The leading rows, in place."""
+    host: HostAct8 = array.payload
+    return HostAct8(host.codes[:rows], host.scales[:rows])
 
 
 def view(spec: Operand, handle: Handle, params: dict[str, Any]) -> Any:
-    """The operand as its reference wants it: an exactly shaped view, a HostWeight or a HostKV."""
+    """The operand as its reference wants it: an exactly shaped view, a HostWeight, a HostKV or a HostAct8."""
     if spec.kind in ("weight", "kv"):
         return handle.payload
     shape = spec.shape(params)
+    if isinstance(handle, Act8):
+        return head(handle, shape[0])
     return handle.payload[: math.prod(shape)].reshape(shape)

@@ -68,6 +68,12 @@ class HostAct8:
             codes = np.clip(np.nan_to_num(np.rint(blocks * inverse[..., None])), -127, 127).astype(np.int8)
         return cls(codes.reshape(x.shape), scales)
 
+    def assign(self, values: HostAct8) -> None:
+        self.codes[...], self.scales[...] = values.codes, values.scales
+
+    def copy(self) -> HostAct8:
+        return HostAct8(self.codes.copy(), self.scales.copy())
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.codes.shape[0], self.codes.shape[1]

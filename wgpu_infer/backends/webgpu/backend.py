@@ -53,7 +53,7 @@ class WebGPUBackend(Backend):
             kind = np.dtype(dtype)
             return Array(shape, kind, self.runtime.create(math.prod(shape) * kind.itemsize, label), label)
 
-    def weight(self, host: HostWeight, label: str = "") -> Weight:
+    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
         if reason := missing_format(host.format):
             raise UnsupportedError(f"{label or 'a weight'} in {host.format} does not run on webgpu: {reason}")
         with self.lock:
