@@ -146,3 +146,7 @@ def entry_for(twin: Any, kinds: tuple[types.Type, ...]) -> Entry:
     if found is None:
         found = ENTRIES.setdefault((twin, kinds), Entry(twin, kinds))
     return found
+
+
+def is_compiled(twin: Any, kinds: tuple[types.Type, ...]) -> bool:
+    return (twin, kinds) in ENTRIES

@@ -33,25 +33,13 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
+from cpu_fallback.folders import base_folder
+
 config: Any = numba.config  # its attributes come from the environment
 LOG = logging.getLogger("wgpu_infer.kernels")
 DIGEST_BYTES = 32
 KEPT_FOLDERS = 4  # of other versions; older ones are deleted when a new one is made
 OPTIONS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")  # they change the machine code
-
-
-def base_folder() -> Path:
-    """Where cache folders are: under NUMBA_CACHE_DIR if that is set, else in the user's cache folder."""
-    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(chosen) / "wgpu_infer"
-    home = Path.home()
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = home / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return root / "wgpu_infer" / "kernels"
 
 
 def folder_name() -> str:
@@ -73,13 +61,16 @@ def folder() -> Path | None:
     if config.DISABLE_JIT or config.JIT_COVERAGE:  # coverage counts a line when it is compiled
         return None
     try:
-        path = base_folder() / folder_name()
+        base = base_folder()
+        if base is None:
+            raise OSError("this user has no home folder")
+        path = base / folder_name()
         if not path.exists():
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             prune(path)
         check_private(path)
         tempfile.TemporaryFile(dir=path).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
+    except OSError as error:
         LOG.warning("kernels are compiled anew in every run, the kernel cache cannot be used: %s", error)
         return None
     return path

@@ -12,8 +12,8 @@ from cpu_fallback.jit import inlined, kernel, span
 from cpu_fallback.layout import BLOCK, ROWS, Layout
 from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
-from cpu_fallback.products import PART_BYTES
-from cpu_fallback.simd import load_word, splat_f32, splat_i32, store_f32, to_f32
+from cpu_fallback.products import PART_BYTES, put_rows
+from cpu_fallback.simd import load_word, splat_f32, splat_i32, to_f32
 
 
 def parts(*, rows: int, weight_bytes: int, **_: int) -> int:
@@ -128,12 +128,7 @@ def matvec_act8(layout: Layout):
                 at = (tile * units + u) * unit_bytes
                 for j in range(blocks):
                     y = add_block(y, w, at, j, x, scales, sums, u * blocks + j)
-            if tile * ROWS + ROWS <= rows:
-                store_f32(target, row0 + tile * ROWS, y)
-            else:
-                store_f32(scratch, 0, y)
-                for r in range(rows - tile * ROWS):
-                    target[row0 + tile * ROWS + r] = scratch[r]
+            put_rows(y, target, row0, tile * ROWS, rows, scratch)
         return 0
 
     return matvec_act8

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from numba import prange
 from numba.core import types
 from numba.extending import intrinsic
 
-from cpu_fallback.entry import I64, Entry, call_entry
+from cpu_fallback.entry import I64, Entry, call_entry, entry_for, is_compiled
 from cpu_fallback.jit import SCRATCH, device, kernel, parallel_kernel
 
 CALL, ARGUMENTS, PARTS, AFTER = range(4)  # columns of `ops`: address, record's position, parts, index of the op to wait for
@@ -125,9 +125,10 @@ def run_together(workers, ops, records, counters, statuses, scratch, stride, yie
 
 @dataclass(frozen=True)
 class Step:
-    """One call of an entry. reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory."""
+    """One call of a twin with arguments of these kinds. reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory."""
 
-    entry: Entry
+    twin: Any
+    kinds: tuple
     record: list[int]
     parts: int
     reads: frozenset[int]
@@ -147,14 +148,33 @@ def waits(steps: Sequence[Step]) -> list[int]:
     return out
 
 
+Progress = Callable[[int, int], None]  # kernels compiled so far, kernels that a program has to wait for
+
+
+def quiet(_done: int, _total: int) -> None:
+    pass
+
+
+def compile_entries(steps: Sequence[Step], progress: Progress) -> list[Entry]:
+    """The steps' entries; those that are not there yet are compiled, or read from the kernel cache."""
+    new = list({(s.twin, s.kinds): None for s in steps if not is_compiled(s.twin, s.kinds)})
+    for done, (twin, kinds) in enumerate(new):
+        progress(done, len(new))
+        entry_for(twin, kinds)
+    if new:
+        progress(len(new), len(new))
+    return [entry_for(s.twin, s.kinds) for s in steps]
+
+
 class Program:
     """Steps ready to be run, again and again, by `workers` threads."""
 
-    def __init__(self, steps: Sequence[Step], workers: int):
+    def __init__(self, steps: Sequence[Step], workers: int, progress: Progress = quiet):
         self.steps, self.workers = list(steps), workers
+        entries = compile_entries(self.steps, progress)
         self.records = np.array([slot for step in steps for slot in step.record], np.int64)
         starts = np.cumsum([0, *(8 * len(step.record) for step in steps)])[:-1]
-        columns = [[s.entry.address for s in steps], starts, [s.parts for s in steps], waits(steps)]
+        columns = [[entry.address for entry in entries], starts, [s.parts for s in steps], waits(steps)]
         self.ops = np.ascontiguousarray(np.array(columns, np.int64).T.reshape(len(self.steps), 4))
         self.counters = np.zeros(len(self.steps) * (workers + 1) * LINE, np.int64)
         self.statuses = np.zeros(len(self.steps), np.int64)

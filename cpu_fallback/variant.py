@@ -1,7 +1,7 @@
 """Which instructions the kernels are compiled for: AVX-512 VNNI, AVX-VNNI, AVX2, or plain LLVM vectors.
 
 A process uses one variant. `WGPU_INFER_CPU` names it; else the one measured fastest on this machine is taken (choose.py
-measures once and keeps the answer), else the first in the table that the CPU has. It must be settled before numba
+measures once and keeps the answer). It must be settled before numba
 compiles anything, since numba's target is set up once: cpu_fallback/__init__.py does so.
 """
 
@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+
+from cpu_fallback import choose
+from cpu_fallback.folders import base_folder
 
 config: Any = numba.config  # its attributes come from the environment
 ENVIRONMENT = "WGPU_INFER_CPU"
@@ -89,5 +93,22 @@ def apply(name: str) -> None:
         config.CPU_NAME, config.CPU_FEATURES = wanted
 
 
-ACTIVE = forced() or possible()[0]
+def preferred() -> str:
+    """The fastest variant for this CPU; `generic` is no candidate where there is another."""
+    candidates = [name for name in possible() if name != "generic"] or ["generic"]
+    versions = "-".join(name + metadata.version(name) for name in ("numba", "llvmlite"))
+    folder = base_folder()
+    if folder is None or config.DISABLE_JIT:
+        return candidates[0]
+    return choose.fastest(candidates, f"{cpu_name()}|{versions}", folder)
+
+
+def cpu_name() -> str:
+    try:
+        return llvm.get_host_cpu_name() + ",".join(sorted(host_features()))
+    except RuntimeError:
+        return "unknown"
+
+
+ACTIVE = forced() or preferred()
 apply(ACTIVE)

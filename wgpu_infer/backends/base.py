@@ -69,6 +69,7 @@ class Backend(ABC):
     """Runs ops. `name` is what --device calls it."""
 
     name: str
+    compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of how many
     is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 
     @abstractmethod

@@ -189,9 +189,8 @@ class CPUBackend(Backend):
 
     def _new_program(self, steps: list[tuple[Any, Call]]) -> Any:
         moved = sum(step.moved for step, _ in steps)
-        return self._kernels.program.Program(
-            [step for step, _ in steps], self.threads if moved >= SERIAL_BYTES else 1
-        )
+        workers = self.threads if moved >= SERIAL_BYTES else 1
+        return self._kernels.program.Program([step for step, _ in steps], workers, self.compile_progress)
 
     def _run_program(self, program: Any, steps: list[tuple[Any, Call]]) -> None:
         with self._lock, self._gate:
@@ -225,11 +224,10 @@ class CPUBackend(Backend):
 
     def _step(self, twin: Any, arguments: list[Any], lowered: Lowered, parts: int) -> Any:
         entries, program = self._kernels.entry, self._kernels.program
-        entry = entries.entry_for(twin, tuple(entries.kind_of(value) for value in arguments))
+        kinds = tuple(entries.kind_of(value) for value in arguments)
         moved = sum(value.nbytes for value in arguments if isinstance(value, np.ndarray))
-        return program.Step(
-            entry, entries.record(arguments), parts, frozenset(lowered.reads), frozenset(lowered.writes), moved, arguments
-        )
+        touched = frozenset(lowered.reads), frozenset(lowered.writes)
+        return program.Step(twin, kinds, entries.record(arguments), parts, *touched, moved, arguments)
 
     def describe(self) -> str:
         kernels = self._kernels

@@ -35,6 +35,7 @@ class Engine:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.cache = make_cache(model, kv_dtype)
+        model.warm_up(self.cache.layers)
 
     def step(self) -> Pieces:
         """Admit, choose a batch, run it, pick tokens, hand out what became certain."""

@@ -16,6 +16,7 @@ gguf_metadata (values), gguf_access (typed getters). Source of the format: ggml/
 
 from __future__ import annotations
 
+import mmap
 import os
 from types import TracebackType
 from typing import Any
@@ -84,6 +85,14 @@ class GGUF(TypedAccess):
         if self._closed:
             raise ValueError(f"{self.path} is closed")
         return np.frombuffer(self.shards[info.shard].buffer, np.uint8, info.nbytes, info.offset)
+
+    def release(self, name: str) -> None:
+        """Gives the memory of a tensor's pages back to the system; they are read from the file again if asked for."""
+        info = self.tensor(name)
+        buffer = self.shards[info.shard].buffer
+        if hasattr(buffer, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+            start = info.offset // mmap.PAGESIZE * mmap.PAGESIZE
+            buffer.madvise(mmap.MADV_DONTNEED, start, info.offset + info.nbytes - start)
 
     def check_unchanged(self) -> None:
         """Raises ModelFormatError if a file was written to since it was opened: its mapped bytes may be half new."""

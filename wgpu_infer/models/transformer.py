@@ -1,18 +1,20 @@
 """The forward pass, once, as straight-line calls of ops on handles. It reads no value and never branches on data.
 
 What changes between steps (ids, positions, sequences, output rows, block tables) lies in buffers filled before the
-pass; what is fixed lies in the ops' parameters. Prompt tokens take matmul, generated ones matvec, so that how a token
-is summed depends on its phase only, never on its neighbours in the batch.
+pass; what is fixed lies in the ops' parameters. So a pass is recorded once per number of tokens and then only run. Prompt
+tokens take matmul, generated ones matvec, so that how a token is summed depends on its phase only, never on its neighbours
+in the batch. Where the backend multiplies a weight's format by int8 activations, what feeds it writes those too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Backend, Weight
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
 from wgpu_infer.contracts.glu import ACTIVATIONS
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.models.config import ModelConfig
@@ -20,7 +22,9 @@ from wgpu_infer.models.rope_table import rope_table
 from wgpu_infer.models.weights import Weights
 
 Phase = Literal["prefill", "decode"]
-LINEAR = {"prefill": OPS["matmul"], "decode": OPS["matvec"]}
+PHASES: tuple[Phase, ...] = ("prefill", "decode")
+LINEAR = {"prefill": "matmul", "decode": "matvec"}
+MAX_PROGRAMS = 64  # recorded passes kept; prompts of ever new lengths start over
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Scratch:
         self.normed_q, self.normed_k = rows(c.q_dim, "normed_q"), rows(c.kv_dim, "normed_k")
         self.out = backend.empty((outputs, c.dim), np.float32, "out")
         self.logits = backend.empty((outputs, c.vocab), np.float32, "logits")
+        self._backend, self._int8 = backend, {}
+
+    def int8(self, x: Array) -> Act8:
+        """The int8 activations that belong to an array; made when first asked for."""
+        found = self._int8.get(x.label)
+        if found is None:
+            found = self._int8[x.label] = self._backend.act8(*x.shape, f"{x.label}.int8")  # type: ignore[call-arg]
+        return found
 
 
 class Transformer:
@@ -66,32 +78,55 @@ class Transformer:
         self.context = context
         table = rope_table(context, config.rot, config.rope_base, config.rope_scaling, weights.frequency_factors)
         self.angles = backend.array(table, "angles")
+        self._programs: dict[tuple, Callable[[], None]] = {}
 
     def forward(self, batch: Batch, cache: list[KV]) -> Array:
         """Queues the pass over a batch and returns the logits' handle (outputs, vocab)."""
+        self.backend.write(self.scratch.index, batch.index)
+        self.program(batch, cache)()
+        return self.scratch.logits
+
+    def warm_up(self, cache: list[KV]) -> None:
+        """Records passes of either phase, so that their kernels are compiled before the first request."""
+        for phase in PHASES:
+            self.program(Batch(np.zeros((1, 4), np.uint32), 1, phase), cache)
+
+    def program(self, batch: Batch, cache: list[KV]) -> Callable[[], None]:
+        """The recorded pass over batches of this size."""
+        key = (batch.phase, batch.tokens, batch.outputs, *map(id, cache))
+        found = self._programs.get(key)
+        if found is None:
+            if len(self._programs) >= MAX_PROGRAMS:
+                self._programs.clear()
+            found = self._programs[key] = self.backend.program(lambda: self.run_pass(batch, cache))
+        return found
+
+    def run_pass(self, batch: Batch, cache: list[KV]) -> None:
+        """All ops of a pass, in order."""
         s, model = self.scratch, self.weights.model
-        self.backend.write(s.index, batch.index)
         self.embed(batch)
         delta = None
         for layer, kv in zip(self.weights.layers, cache, strict=True):
             delta = self.layer(batch, layer, kv, delta)
-        self.norm(batch, model, "output_norm", delta)
+        self.norm(batch, model, "output_norm", delta, ())
         self.run("gather_rows", s.normed, s.index, s.out, tokens=batch.tokens, rows=batch.outputs, dim=self.config.dim)
         output = "output" if "output.weight" in model else "token_embd"
+        if self.takes_int8(model, output):
+            self.quantize(s.out, batch.outputs)
         self.linear(batch.phase, batch.outputs, s.out, model, output, s.logits)
-        return s.logits
 
     def layer(self, batch: Batch, w: dict, kv: KV, delta: Array | None) -> Array:
         """One block; returns what is still to be added to the residual stream."""
         s = self.scratch
-        self.norm(batch, w, "attn_norm", delta)
+        attention, forward = ("attn_q", "attn_k", "attn_v"), ("ffn_up", "ffn_gate")
+        self.norm(batch, w, "attn_norm", delta, attention + forward if self.config.arch.parallel else attention)
         if self.config.arch.parallel:
             self.attention(batch, w, kv)
             self.feed_forward(batch, w)
             self.add(s.delta, s.forward, batch.tokens * self.config.dim)
             return s.delta
         self.attention(batch, w, kv)
-        self.norm(batch, w, "ffn_norm", s.delta)
+        self.norm(batch, w, "ffn_norm", s.delta, forward)
         self.feed_forward(batch, w)
         return s.forward
 
@@ -107,6 +142,8 @@ class Transformer:
         self.run("kv_write", k, s.v, s.index, kv, **sizes)
         scale = c.head_dim**-0.5
         self.run("attention", q, s.index, kv, s.attended, **sizes, heads=c.heads, window=0, scale=scale, softcap=0.0)
+        if self.takes_int8(w, "attn_output"):
+            self.quantize(s.attended, n)
         self.linear(batch.phase, n, s.attended, w, "attn_output", s.delta)
 
     def position(self, batch: Batch, w: dict, norm: str, x: Array, normed: Array, heads: int) -> Array:
@@ -135,33 +172,55 @@ class Transformer:
         s, n, arch = self.scratch, batch.tokens, self.config.arch
         size, activation = n * self.config.hidden, ACTIVATIONS[arch.activation]
         self.linear(batch.phase, n, s.normed, w, "ffn_up", s.up)
-        hidden = s.up
+        int8 = self.takes_int8(w, "ffn_down")
         if arch.gated:
             self.linear(batch.phase, n, s.normed, w, "ffn_gate", s.gate)
-            self.run("glu", s.gate, s.up, s.hidden, n=size, activation=activation)
-            hidden = s.hidden
+            if int8:
+                sizes = {"tokens": n, "cols": self.config.hidden}
+                self.run("glu_act8", s.gate, s.up, s.int8(s.hidden), **sizes, activation=activation)
+            else:
+                self.run("glu", s.gate, s.up, s.hidden, n=size, activation=activation)
         else:
             self.run("activate", s.up, n=size, activation=activation)
-        self.linear(batch.phase, n, hidden, w, "ffn_down", s.forward)
+            if int8:
+                self.quantize(s.up, n)
+        self.linear(batch.phase, n, s.hidden if arch.gated else s.up, w, "ffn_down", s.forward)
 
-    def norm(self, batch: Batch, w: dict, name: str, delta: Array | None) -> None:
-        """x (+= delta) -> normed."""
-        s, gain = self.scratch, w[f"{name}.weight"]
-        sizes = {"rows": batch.tokens, "dim": self.config.dim, "eps": self.config.eps}
+    def norm(self, batch: Batch, w: dict, name: str, delta: Array | None, readers: tuple[str, ...]) -> None:
+        """x (+= delta) -> normed, and its int8 blocks where one of the weights `readers` takes them."""
+        s, gain, n = self.scratch, w[f"{name}.weight"], batch.tokens
+        sizes = {"rows": n, "dim": self.config.dim, "eps": self.config.eps}
+        int8 = self.takes_int8(w, *readers)
         if self.config.arch.norm == "layer":
             if delta is not None:
-                self.add(s.x, delta, batch.tokens * self.config.dim)
+                self.add(s.x, delta, n * self.config.dim)
             self.run("layer_norm", s.x, gain, w[f"{name}.bias"], s.normed, **sizes)
-        elif delta is not None:
-            self.run("add_rms_norm", s.x, delta, gain, s.normed, **sizes)
+            if int8:
+                self.quantize(s.normed, n)
+            return
+        inputs = (s.x, gain) if delta is None else (s.x, delta, gain)
+        op = "rms_norm" if delta is None else "add_rms_norm"
+        if int8:
+            self.run(f"{op}_act8", *inputs, s.normed, s.int8(s.normed), **sizes)
         else:
-            self.run("rms_norm", s.x, gain, s.normed, **sizes)
+            self.run(op, *inputs, s.normed, **sizes)
+
+    def takes_int8(self, w: dict, *names: str) -> bool:
+        """Whether one of these weights is multiplied by int8 activations."""
+        weights = (w.get(f"{name}.weight") for name in names)
+        return any(self.backend.can_act8(weight.format) for weight in weights if weight is not None)
+
+    def quantize(self, x: Array, rows: int) -> None:
+        self.run("quantize", x, self.scratch.int8(x), tokens=rows, cols=x.shape[1])
 
     def linear(self, phase: Phase, n: int, x: Array, w: dict, name: str, out: Array) -> None:
-        """out = x·Wᵀ (+ bias)."""
+        """out = x·Wᵀ (+ bias); x's int8 blocks are there if the weight takes them."""
         weight: Weight = w[f"{name}.weight"]
         sizes = {"tokens": n, "rows": weight.rows, "cols": weight.cols, "row0": 0, "stride": weight.rows}
-        self.backend.run(LINEAR[phase], x, weight, out, **sizes)
+        if self.backend.can_act8(weight.format):
+            self.run(f"{LINEAR[phase]}_act8", self.scratch.int8(x), weight, out, **sizes)
+        else:
+            self.run(LINEAR[phase], x, weight, out, **sizes)
         if f"{name}.bias" in w:
             self.add(out, w[f"{name}.bias"], n * weight.rows, weight.rows)
 
@@ -173,5 +232,5 @@ class Transformer:
     def add(self, x: Array, y: Array, n: int, period: int | None = None) -> None:
         self.run("add", x, y, n=n, period=period or n)
 
-    def run(self, op: str, *operands: Array | Weight | KV, **params: int | float) -> None:
+    def run(self, op: str, *operands: Handle, **params: int | float) -> None:
         self.backend.run(OPS[op], *operands, **params)

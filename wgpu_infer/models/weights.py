@@ -126,7 +126,10 @@ class _Loader:
         self.progress(self.done, self.total)
         if len(shape) == 1:
             return self.backend.array(host.values().reshape(-1), prefix + name)
-        return self.backend.weight(host, prefix + name)
+        rows_only = name == "token_embd.weight" and "output.weight" in self.gguf.tensors
+        weight = self.backend.weight(host, prefix + name, rows_only)
+        self.gguf.release(prefix + name if prefix + name in self.gguf.tensors else prefix + _fused(name))
+        return weight
 
     @property
     def total(self) -> int:
