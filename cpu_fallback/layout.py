@@ -1,12 +1,12 @@
 """How quantised weights lie in memory for the CPU kernels: 16 rows interleaved, so that a SIMD lane is a row.
 
 A weight is cut into tiles of 16 rows (the last one padded with rows of zeros), a tile into units of 32 or 256 columns,
-one after the other, and a unit holds what the format stores for 16 rows of that many columns: the codes of each block of
-32 columns, and scales and minima as 16 numbers side by side, one per row. The value of column k of a row is
+one after the other, and a unit holds what the format stores for 16 rows of that many columns: the codes of each block
+of 32 columns, and scales and minima as 16 numbers side by side, one per row. The value of column k of a row is
 scale · (code - offset) - minimum, computed as ggml does: scale and minimum are float32 products, nothing is fused.
 
-A block's codes come as 8 vectors of bytes: byte 4·row + j of vector c is column 4·c + j of the block (vectors 0-3 are its
-first half, 4-7 its second). Formats of sub-blocks of 16 columns have a scale (and minimum) per half.
+A block's codes come as 8 vectors of bytes: byte 4·row + j of vector c is column 4·c + j of the block (vectors 0-3 are
+its first half, 4-7 its second). Formats of sub-blocks of 16 columns have a scale (and minimum) per half.
 """
 
 from __future__ import annotations
@@ -52,6 +52,25 @@ class Layout:
 
     def tile_bytes(self, cols: int) -> int:
         return cols // self.unit * self.unit_bytes
+
+
+@dataclass(frozen=True)
+class FloatLayout:
+    """A float format's layout: a tile is a column of 16 rows after the other, `item` bytes a value.
+
+    load(w, at): the 16 values of a column, from byte `at` of the uint8 array -> f32x16.
+    pack(raw, start, w, at, row, cols): `cols` values of one row from the file's bytes at `start` into lane `row` of the
+        columns at `at`.
+    """
+
+    name: str
+    ggml_type: int
+    item: int
+    load: Callable
+    pack: Callable
+
+    def tile_bytes(self, cols: int) -> int:
+        return cols * ROWS * self.item
 
 
 def tiles(rows: int) -> int:

@@ -1,61 +1,211 @@
 """Layouts of the formats with one scale per block of 32 columns. See layout.py.
 
-A unit is one block. Codes of 4 bits: 4 vectors, the low nibbles of vector c being columns 4c..4c+3, the high ones columns
-16+4c..16+4c+3.
+A unit is one block: the codes (code_bits.py; Q8_0 has 8 vectors of code + 128), then 16 scales, then 16 minima where
+the format has them. In the file, 16 bytes of a row hold the lower four bits of columns 0-15 (low nibbles) and 16-31.
 """
 
 from __future__ import annotations
 
-from cpu_fallback.isa import load_f16
+import numpy as np
+
+from cpu_fallback.code_bits import READ_CODES, WRITE_CODES, with_high_bits
+from cpu_fallback.isa import load_f16, lookup
 from cpu_fallback.jit import device, inlined
 from cpu_fallback.layout import Layout
-from cpu_fallback.simd import as_bytes, load_u8, splat_u8, words
+from cpu_fallback.simd import (
+    from_bits,
+    load_u8,
+    load_u8_i32,
+    load_u32,
+    select_i32,
+    splat_i32,
+    store_u32,
+)
+
+NIBBLES, ONES, HIGH_BITS = 0x0F0F0F0F, 0x01010101, 0x80808080  # in each byte of a word of 4 columns
+SPREAD = 0x00204081  # times a number of 4 bits: bit i comes to byte i, as its lowest
+read_4, read_5, write_5 = READ_CODES[4], READ_CODES[5], WRITE_CODES[5]
+
+
+def table(values: list[int]) -> np.ndarray:
+    """16 bytes, repeated 4 times, for isa.lookup."""
+    return np.tile(np.array(values, np.uint8), 4)
+
+
+# The values of 4-bit codes: of IQ4_NL and IQ4_XS, plus 128; of MXFP4 (FP4 E2M1, doubled to integers), plus 12.
+IQ4_TABLE = table([128 + v for v in (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)])
+FP4_TABLE = table([12 + v for v in (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)])
+
+
+# -- parts of units
+
+
+def half_at(place: int):
+    """(w, at, j, half): 16 float16 at `place` of the unit."""
+
+    @inlined
+    def half_scale(w, at, j, half):
+        return load_f16(w, at + place)
+
+    return half_scale
+
+
+def negative_half_at(place: int):
+    @inlined
+    def half_minimum(w, at, j, half):
+        return -load_f16(w, at + place)
+
+    return half_minimum
 
 
 @inlined
-def nibbles(w, at):
-    """256 bytes -> 8 vectors of 4-bit codes."""
-    mask = splat_u8(15)
-    a, b, c, d = load_u8(w, at), load_u8(w, at + 64), load_u8(w, at + 128), load_u8(w, at + 192)
-    return a & mask, b & mask, c & mask, d & mask, upper(a), upper(b), upper(c), upper(d)
+def nibble_codes(w, at, j):
+    return read_4(w, at)
 
 
 @inlined
-def upper(v):
-    return as_bytes(words(v) >> 4) & splat_u8(15)
+def fifth_bit_codes(w, at, j):
+    return read_5(w, at)
+
+
+@inlined
+def looked_up(values, codes):
+    """Codes 0..15 -> the bytes of a table."""
+    entries = load_u8(values, 0)
+    a, b, c, d, e, f, g, h = codes
+    return (
+        lookup(entries, a), lookup(entries, b), lookup(entries, c), lookup(entries, d),
+        lookup(entries, e), lookup(entries, f), lookup(entries, g), lookup(entries, h),
+    )  # fmt: skip
 
 
 @device
-def copy_half(raw, start, w, at, row):
+def put_half(raw, start, w, at, row):
     """A float16 of the file to lane `row` of 16 of them."""
     w[at + 2 * row], w[at + 2 * row + 1] = raw[start], raw[start + 1]
 
 
 @device
-def pack_nibbles(raw, start, w, at, row):
-    """16 bytes as ggml has them (low nibbles columns 0-15, high ones 16-31), which is byte for byte what a lane holds."""
+def put_nibbles(raw, start, w, at, row):
+    """The file's 16 bytes are, byte for byte, what a lane holds."""
     for c in range(4):
-        for j in range(4):
-            w[at + 64 * c + 4 * row + j] = raw[start + 4 * c + j]
+        store_u32(w, at + 64 * c + 4 * row, load_u32(raw, start + 4 * c))
 
 
-# -- Q4_0: 4 vectors of nibbles, 16 float16 scales
+@device
+def put_fifth_bits(raw, start, w, at, row):
+    """A word whose bit i is the highest bit of column i, then 16 bytes of nibbles."""
+    high = load_u32(raw, start)
+    write_5(w, at, row, with_high_bits(nibbles_of_row(raw, start + 4), spread_bits(high), 4))
 
 
 @inlined
-def q4_0_codes(w, at, j):
-    return nibbles(w, at)
+def nibbles_of_row(raw, start):
+    a, b, c, d = load_u32(raw, start), load_u32(raw, start + 4), load_u32(raw, start + 8), load_u32(raw, start + 12)
+    low = (a & NIBBLES, b & NIBBLES, c & NIBBLES, d & NIBBLES)
+    return (*low, a >> 4 & NIBBLES, b >> 4 & NIBBLES, c >> 4 & NIBBLES, d >> 4 & NIBBLES)
 
 
 @inlined
-def q4_0_scale(w, at, j, half):
-    return load_f16(w, at + 256)
+def spread_bits(bits):
+    """The 32 bits of a word -> 8 words, a bit in each byte."""
+    return (
+        (bits & 15) * SPREAD & ONES, (bits >> 4 & 15) * SPREAD & ONES, (bits >> 8 & 15) * SPREAD & ONES,
+        (bits >> 12 & 15) * SPREAD & ONES, (bits >> 16 & 15) * SPREAD & ONES, (bits >> 20 & 15) * SPREAD & ONES,
+        (bits >> 24 & 15) * SPREAD & ONES, (bits >> 28 & 15) * SPREAD & ONES,
+    )  # fmt: skip
+
+
+# -- Q4_0, Q4_1: nibbles
 
 
 @device
 def q4_0_pack(raw, start, w, at, row):
-    copy_half(raw, start, w, at + 256, row)
-    pack_nibbles(raw, start + 2, w, at, row)
+    put_half(raw, start, w, at + 256, row)
+    put_nibbles(raw, start + 2, w, at, row)
 
 
-Q4_0 = Layout("Q4_0", 2, 32, 288, 18, 8, False, q4_0_codes, q4_0_scale, None, q4_0_pack)
+@device
+def q4_1_pack(raw, start, w, at, row):
+    put_half(raw, start, w, at + 256, row)
+    put_half(raw, start + 2, w, at + 288, row)
+    put_nibbles(raw, start + 4, w, at, row)
+
+
+# -- Q5_0, Q5_1: five bits
+
+
+@device
+def q5_0_pack(raw, start, w, at, row):
+    put_half(raw, start, w, at + 320, row)
+    put_fifth_bits(raw, start + 2, w, at, row)
+
+
+@device
+def q5_1_pack(raw, start, w, at, row):
+    put_half(raw, start, w, at + 320, row)
+    put_half(raw, start + 2, w, at + 352, row)
+    put_fifth_bits(raw, start + 4, w, at, row)
+
+
+# -- Q8_0: bytes
+
+
+@inlined
+def q8_0_codes(w, at, j):
+    return (
+        load_u8(w, at), load_u8(w, at + 64), load_u8(w, at + 128), load_u8(w, at + 192),
+        load_u8(w, at + 256), load_u8(w, at + 320), load_u8(w, at + 384), load_u8(w, at + 448),
+    )  # fmt: skip
+
+
+@device
+def q8_0_pack(raw, start, w, at, row):
+    put_half(raw, start, w, at + 512, row)
+    for c in range(8):
+        store_u32(w, at + 64 * c + 4 * row, load_u32(raw, start + 2 + 4 * c) ^ HIGH_BITS)
+
+
+# -- IQ4_NL: nibbles that stand for values of a table; it is packed as Q4_0
+
+
+@inlined
+def iq4_nl_codes(w, at, j):
+    return looked_up(IQ4_TABLE, read_4(w, at))
+
+
+# -- MXFP4: the same, with 16 bytes of exponents for scales
+
+
+@inlined
+def mxfp4_codes(w, at, j):
+    return looked_up(FP4_TABLE, read_4(w, at))
+
+
+@inlined
+def mxfp4_scale(w, at, j, half):
+    """2 ** (e - 128), half the scale because the values are doubled; 0 and 1 give subnormal numbers."""
+    e = load_u8_i32(w, at + 256)
+    return from_bits(select_i32(e < splat_i32(2), (e + splat_i32(1)) << 21, (e - splat_i32(1)) << 23))
+
+
+@device
+def mxfp4_pack(raw, start, w, at, row):
+    w[at + 256 + row] = raw[start]
+    put_nibbles(raw, start + 1, w, at, row)
+
+
+def layout(name: str, ggml_type: int, sizes: tuple[int, int], offset: int, *functions) -> Layout:
+    unit_bytes, raw_bytes = sizes
+    return Layout(name, ggml_type, 32, unit_bytes, raw_bytes, offset, False, *functions)
+
+
+ALL = (
+    layout("Q4_0", 2, (288, 18), 8, nibble_codes, half_at(256), None, q4_0_pack),
+    layout("Q4_1", 3, (320, 20), 0, nibble_codes, half_at(256), negative_half_at(288), q4_1_pack),
+    layout("Q5_0", 6, (352, 22), 16, fifth_bit_codes, half_at(320), None, q5_0_pack),
+    layout("Q5_1", 7, (384, 24), 0, fifth_bit_codes, half_at(320), negative_half_at(352), q5_1_pack),
+    layout("Q8_0", 8, (544, 34), 128, q8_0_codes, half_at(512), None, q8_0_pack),
+    layout("IQ4_NL", 20, (288, 18), 128, iq4_nl_codes, half_at(256), None, q4_0_pack),
+    layout("MXFP4", 39, (272, 17), 12, mxfp4_codes, mxfp4_scale, None, mxfp4_pack),
+)

@@ -1,6 +1,7 @@
-"""From the file's rows of blocks to the tiles of layout.py, in parallel, and back to float32 rows.
+"""From the file's rows of blocks to the tiles of layout.py, in parallel.
 
-Packing reads the file's bytes once, in order, and writes the tiles once; nothing else is allocated.
+Packing reads the file's bytes once, tile after tile, and writes the tiles once; nothing else is allocated. Lanes of
+rows that a weight does not have stay as they are: the memory is to begin as zeros.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ import numpy as np
 from numba import prange
 
 from cpu_fallback.jit import parallel_kernel
-from cpu_fallback.layout import ROWS, Layout, tiles
-from cpu_fallback.layouts import LAYOUTS
+from cpu_fallback.layout import ROWS, FloatLayout, Layout, tiles
+from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
 
 PACKERS: dict[int, Any] = {}
 ALIGNMENT = 64
+COLUMNS = 256  # of floats that are packed of one row, then of the next: the tile's part of them stays in the L1 cache
 
 
-def packer(layout: Layout) -> Any:
-    pack_unit, unit_bytes, raw_bytes = layout.pack, layout.unit_bytes, layout.raw_bytes
+def find_layout(ggml_type: int) -> Layout | FloatLayout:
+    """KeyError for a format that has none."""
+    return LAYOUTS.get(ggml_type) or FLOAT_LAYOUTS[ggml_type]
+
+
+def unit_packer(layout: Layout) -> Any:
+    pack_unit, unit, unit_bytes, raw_bytes = layout.pack, layout.unit, layout.unit_bytes, layout.raw_bytes
 
     @parallel_kernel
-    def pack(raw, rows, first, count, units, out):
-        """raw: the file's rows of `units` units; tiles first..first+count-1 of out."""
+    def pack(raw, rows, cols, first, count, out):
+        """raw: the file's rows; tiles first..first+count-1 of out."""
+        units = cols // unit
         for tile in prange(first, first + count):
             for row in range(min(ROWS, rows - tile * ROWS)):
                 for u in range(units):
@@ -33,7 +41,21 @@ def packer(layout: Layout) -> Any:
     return pack
 
 
-def packed_size(layout: Layout, rows: int, cols: int) -> int:
+def float_packer(layout: FloatLayout) -> Any:
+    pack_columns, item = layout.pack, layout.item
+
+    @parallel_kernel
+    def pack(raw, rows, cols, first, count, out):
+        for tile in prange(first, first + count):
+            for column in range(0, cols, COLUMNS):
+                for row in range(min(ROWS, rows - tile * ROWS)):
+                    start, at = ((tile * ROWS + row) * cols + column) * item, (tile * cols + column) * (ROWS * item)
+                    pack_columns(raw, start, out, at, row, min(COLUMNS, cols - column))
+
+    return pack
+
+
+def packed_size(layout: Layout | FloatLayout, rows: int, cols: int) -> int:
     return tiles(rows) * layout.tile_bytes(cols)
 
 
@@ -48,10 +70,11 @@ def pack_tiles(raw: np.ndarray, ggml_type: int, rows: int, cols: int, first: int
     """Packs `count` tiles from tile `first` on. raw: uint8, all rows; out: uint8 (packed_size)."""
     kernel = PACKERS.get(ggml_type)
     if kernel is None:
-        kernel = PACKERS[ggml_type] = packer(LAYOUTS[ggml_type])
-    kernel(raw, rows, first, count, cols // LAYOUTS[ggml_type].unit, out)
+        layout = find_layout(ggml_type)
+        kernel = PACKERS[ggml_type] = unit_packer(layout) if isinstance(layout, Layout) else float_packer(layout)
+    kernel(raw, rows, cols, first, count, out)
 
 
 def packed_zeros(ggml_type: int, rows: int, cols: int) -> np.ndarray:
     """Memory for a packed weight."""
-    return aligned_zeros(packed_size(LAYOUTS[ggml_type], rows, cols))
+    return aligned_zeros(packed_size(find_layout(ggml_type), rows, cols))

@@ -186,7 +186,7 @@ def negate(_context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
 # -- from and to memory ------------------------------------------------------------------------------------------------
 
 
-def loader(name: str, result: Vector, stored: ir.VectorType, convert: Callable, doc: str) -> Any:
+def loader(name: str, result: Vector | types.Type, stored: ir.Type, convert: Callable, doc: str) -> Any:
     """An intrinsic (array, flat position) -> vector: `stored` is what lies in memory, `convert` makes it the result."""
 
     def typer(_typing: Any, array: Any, index: Any) -> Any:
@@ -233,9 +233,10 @@ load_u8_i32 = loader(
 load_i8_i32 = loader(
     "load_i8_i32", i32x16, BYTES16, lambda b, v: b.sext(v, i32x16.llvm), "(array, i) -> i32x16: 16 signed bytes."
 )
+load_u32 = loader("load_u32", types.int64, I32, lambda b, v: b.zext(v, I64), "(array, i) -> int64: 4 bytes from i.")
 
 
-def storer(name: str, kind: Vector, convert: Callable, doc: str) -> Any:
+def storer(name: str, kind: Vector | types.Type, convert: Callable, doc: str) -> Any:
     def typer(_typing: Any, array: Any, index: Any, value: Any) -> Any:
         if not isinstance(array, types.Array) or not isinstance(index, types.Integer) or value != kind:
             return None
@@ -257,6 +258,7 @@ store_u8 = storer("store_u8", u8x64, same, "(array, i, u8x64): 64 bytes from ele
 store_i32_u8 = storer(
     "store_i32_u8", i32x16, lambda b, v: b.trunc(v, BYTES16), "(array, i, i32x16): the lanes' low bytes, 16 bytes."
 )
+store_u32 = storer("store_u32", types.int64, lambda b, v: b.trunc(v, I32), "(array, i, int64): 4 bytes from element i.")
 
 
 # -- making, converting, combining -------------------------------------------------------------------------------------
