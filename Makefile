@@ -6,7 +6,7 @@ RUN    ?= pytest            # `make coverage` runs the same tests under coverage
 PROMPT ?= Once upon a time
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: generate test coverage lint ops-table wheel clean
+.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory wheel clean
 
 generate: $(VENV)/.core
 	$(PY) -m wgpu_infer.generate "$(PROMPT)"
@@ -25,6 +25,13 @@ lint: $(VENV)/.dev
 
 ops-table: $(VENV)/.core
 	$(PY) tools/ops_table.py
+
+# BENCH="--quick" and the like goes to the script, which explains its options with --help.
+bench-cpu-inference: $(VENV)/.core
+	$(PY) benches/cpu_inference.py $(BENCH)
+
+bench-cpu-memory: $(VENV)/.core
+	$(PY) benches/cpu_memory.py $(BENCH)
 
 wheel: $(VENV)/.dev
 	$(PY) -m build --wheel
