@@ -88,7 +88,7 @@ def tanh_f32(x):
 
 @inlined
 def erf_f32(x):
-    """erf(x) within 2e-7 of itself: x times a polynomial of x² up to 1, else 1 - e^-p(|x|), since erfc falls like that."""
+    """erf(x) within 2e-7 of itself: x times a polynomial of x² up to 1, else 1 - e^-p(|x|), as erfc falls."""
     square, size = x * x, abs_f32(x)
     small = x * polynomial7(square, ERF)
     bounded = min_f32(size, splat_f32(ERF_LARGEST))
