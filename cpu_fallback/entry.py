@@ -17,7 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from cpu_fallback.jit import SCRATCH, kernel_called
+from cpu_fallback.jit import SCRATCH, cached
 
 I64 = ir.IntType(64)
 ENTRY = types.int64(types.int64, types.int64, types.int64, types.int64)
@@ -111,7 +111,7 @@ class Entry:
             return twin(*read_arguments(arguments), part, parts, scratch_at(scratch))
 
         name = f"{twin.py_func.__module__}.{twin.py_func.__name__}.{getattr(twin, 'variety', '')}.entry"
-        self._dispatcher = kernel_called(entry, f"{name}.{'-'.join(map(str, kinds))}")
+        self._dispatcher = cached(entry, f"{name}.{'-'.join(map(str, kinds))}")
         self._dispatcher.compile(ENTRY)
         self._result = self._dispatcher.overloads[ENTRY.args]
         self.was_cached = bool(self._dispatcher.stats.cache_hits)

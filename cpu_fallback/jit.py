@@ -1,8 +1,8 @@
 """How the kernels are compiled: decorators over numba.njit.
 
 `device` is for functions that kernels call, `inlined` for small ones on SIMD values, `sums` for those that add up many
-products in scalar code, `kernel` for the twins themselves and `parallel_kernel` for the few functions that start threads;
-these two are compiled at their first call and kept in the kernel cache. Nothing is compiled with full fast-math: NaN and
+products in scalar code, `kernel` for the twins themselves, `cached` and `parallel_kernel` for what Python calls: compiled
+at the first call and kept in the kernel cache. Nothing is compiled with full fast-math: NaN and
 infinities go through every op as in its reference. `sums` lets LLVM choose an order of additions that fits vectors, once,
 when it compiles.
 """
@@ -25,18 +25,19 @@ inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 sums = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
 
-def kernel(function: Callable) -> Callable:
-    return attach(numba.njit(nogil=True, error_model="numpy")(function))
+def kernel(function: Callable) -> Any:
+    """A twin. It is compiled into its entry (entry.py), which is what the cache keeps."""
+    return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-def kernel_called(function: Callable, name: str) -> Any:
-    """A kernel whose closure decides what it does: `name` is what the cache knows it by."""
+def cached(function: Callable, name: str | None = None) -> Any:
+    """A function kept in the kernel cache; one with a closure needs a name that says what is in it."""
     return attach(numba.njit(nogil=True, error_model="numpy")(function), name)
 
 
-def parallel_kernel(function: Callable) -> Callable:
-    """With numba.prange; its functions may run on several threads at once and never share what they write."""
-    return attach(numba.njit(nogil=True, error_model="numpy", parallel=PARALLEL)(function))
+def parallel_kernel(function: Callable, name: str | None = None) -> Any:
+    """A cached function with numba.prange; what it calls may run on several threads at once."""
+    return attach(numba.njit(nogil=True, error_model="numpy", parallel=PARALLEL)(function), name)
 
 
 @inlined

@@ -7,6 +7,10 @@ atomically, and whatever does not verify is a miss: the kernel is compiled again
 versions of Python, numba, numpy and llvmlite, the CPU and all kernel sources, because numba would notice a change in
 a kernel's own file only.
 
+numba names machine code by the function's name and a number counted from 1 in every process, and the linker merges what has
+one name. So that a kernel from disk is never merged with another one compiled here, this process counts from a random
+number.
+
 The files hold pickles, so whoever can write them runs code: the folder is ours alone (0700) or it is not used.
 Nothing here is fatal; without a usable folder kernels are compiled in every process, and a warning says why.
 """
@@ -15,10 +19,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import pickle
 import platform
+import secrets
 import shutil
 import stat
 import sys
@@ -29,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
@@ -40,6 +47,11 @@ LOG = logging.getLogger("wgpu_infer.kernels")
 DIGEST_BYTES = 32
 KEPT_FOLDERS = 4  # of other versions; older ones are deleted when a new one is made
 OPTIONS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT")  # they change the machine code
+
+
+NUMBERED = hasattr(FunctionIdentity, "_unique_ids")  # where not, nothing is taken from disk
+if NUMBERED:
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(60))
 
 
 def folder_name() -> str:
@@ -58,7 +70,7 @@ def cpu_name() -> str:
 @functools.cache
 def folder() -> Path | None:
     """The cache folder, made if need be; None (and one warning) where there is none that is safe to use."""
-    if config.DISABLE_JIT or config.JIT_COVERAGE:  # coverage counts a line when it is compiled
+    if config.DISABLE_JIT or config.JIT_COVERAGE or not NUMBERED:  # coverage counts a line when it is compiled
         return None
     try:
         base = base_folder()
@@ -94,9 +106,10 @@ def prune(new: Path) -> None:
 class KernelCache:
     """Takes the place of a numba dispatcher's cache; the methods are those a dispatcher calls."""
 
-    def __init__(self, function: Callable, name: str | None = None):
-        formats = [getattr(cell.cell_contents, "__name__", "") for cell in function.__closure__ or ()]
-        self._name = name or ".".join([function.__module__, function.__name__, *formats])
+    def __init__(self, function: Callable, name: str | None):
+        if name is None and function.__closure__:
+            raise TypeError(f"{function.__name__} has a closure: it needs a name that says what is in it")
+        self._name = name or f"{function.__module__}.{function.__name__}"
         self._enabled = True
 
     @property

@@ -11,8 +11,7 @@ import numpy as np
 from cpu_fallback.checks import BAD_PARAMETERS
 from cpu_fallback.jit import inlined, kernel, span
 from cpu_fallback.layout import BLOCK, ROWS, FloatLayout, Layout
-from cpu_fallback.layouts import LAYOUTS
-from cpu_fallback.layouts_float import FLOAT_LAYOUTS
+from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import GROUP, put
 from cpu_fallback.simd import splat_f32, splat_i32, store_f32, to_f32, words
@@ -65,7 +64,7 @@ def quantised_columns(layout: Layout):
 
 
 def float_columns(layout: FloatLayout):
-    load, column_bytes = layout.load, layout.column_bytes
+    load, column_bytes = layout.load, ROWS * layout.item
 
     @inlined
     def columns(w, start, first, count, scratch, to):

@@ -30,7 +30,7 @@ def stand_in(*, tokens: int, **_: int) -> str | None:
 def matvec(layout: Layout | FloatLayout):
     if isinstance(layout, Layout):
         return matmul.twin(layout.ggml_type)
-    load, column_bytes = layout.load, layout.column_bytes
+    load, column_bytes = layout.load, ROWS * layout.item
 
     @kernel
     def matvec(x, w, out, tokens, rows, cols, row0, stride, part, parts, scratch):

@@ -28,7 +28,6 @@ def find_layout(ggml_type: int) -> Layout | FloatLayout:
 def unit_packer(layout: Layout) -> Any:
     pack_unit, unit, unit_bytes, raw_bytes = layout.pack, layout.unit, layout.unit_bytes, layout.raw_bytes
 
-    @parallel_kernel
     def pack(raw, rows, cols, first, count, out):
         """raw: the file's rows; tiles first..first+count-1 of out."""
         units = cols // unit
@@ -38,13 +37,12 @@ def unit_packer(layout: Layout) -> Any:
                     start = ((tile * ROWS + row) * units + u) * raw_bytes
                     pack_unit(raw, start, out, (tile * units + u) * unit_bytes, row)
 
-    return pack
+    return parallel_kernel(pack, f"cpu_fallback.pack.{layout.name}")
 
 
 def float_packer(layout: FloatLayout) -> Any:
     pack_columns, item = layout.pack, layout.item
 
-    @parallel_kernel
     def pack(raw, rows, cols, first, count, out):
         for tile in prange(first, first + count):
             for column in range(0, cols, COLUMNS):
@@ -52,7 +50,7 @@ def float_packer(layout: FloatLayout) -> Any:
                     start, at = ((tile * ROWS + row) * cols + column) * item, (tile * cols + column) * (ROWS * item)
                     pack_columns(raw, start, out, at, row, min(COLUMNS, cols - column))
 
-    return pack
+    return parallel_kernel(pack, f"cpu_fallback.pack.{layout.name}")
 
 
 def packed_size(layout: Layout | FloatLayout, rows: int, cols: int) -> int:

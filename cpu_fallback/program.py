@@ -22,7 +22,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from cpu_fallback.entry import I64, Entry, call_entry, entry_for, is_compiled
-from cpu_fallback.jit import SCRATCH, device, kernel, parallel_kernel
+from cpu_fallback.jit import SCRATCH, cached, device, parallel_kernel
 
 CALL, ARGUMENTS, PARTS, AFTER = range(4)  # columns of `ops`: address, record's position, parts, index of the op to wait for
 LINE = 8  # int64 of a cache line: each counter has one of its own
@@ -109,7 +109,7 @@ def work(worker, workers, ops, records, counters, statuses, scratch, yield_addre
             fetch_add(counters, k * width + workers * LINE, mine)
 
 
-@kernel
+@cached
 def run_alone(ops, records, counters, statuses, scratch, stride, yield_address):
     counters[:] = 0
     work(0, 1, ops, records, counters, statuses, scratch, yield_address)

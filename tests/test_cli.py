@@ -194,7 +194,7 @@ def test_a_terminal_sees_a_progress_bar_and_then_the_text(model):
     os.close(ours)
     os.close(theirs)
     bar, _, text = seen.rpartition("\r" + " " * 20)
-    assert done.returncode == 0 and "loading" in bar and "compiling: 100%" in bar
+    assert done.returncode == 0 and "loading" in bar and "compiling kernels: 100%" in bar
     assert text.strip().startswith("abc") and "%" not in text
 
 

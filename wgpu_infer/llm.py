@@ -62,6 +62,7 @@ class LLM:
         kv: how keys and values are kept: f16, f32 or q8_0.
         progress: called with (bytes of weights loaded, bytes in all) while loading.
         check_tensors: look for NaN and infinity in every weight while loading.
+        compiling: called with (CPU kernels ready, kernels in all) while they are compiled, or read from the cache.
 
     Raises ModelFormatError, DeviceError, OutOfMemoryError, UnsupportedError, ParameterError, or OSError for the path.
     """
@@ -75,6 +76,7 @@ class LLM:
         kv: str = "f16",
         progress: Progress | None = None,
         check_tensors: bool = False,
+        compiling: Progress | None = None,
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
         if not isinstance(device, Backend) and device not in DEVICES:
@@ -94,7 +96,7 @@ class LLM:
         self._abandoned = False
 
         def make() -> Engine:
-            return self._make_engine(device, threads, kv, progress, check_tensors)
+            return self._make_engine(device, threads, kv, progress, check_tensors, compiling)
 
         try:
             self._worker = EngineWorker(make, at_end=self.gguf.close)
@@ -194,24 +196,36 @@ class LLM:
         return self._worker.engine
 
     def _make_engine(
-        self, device: str | Backend, threads: int | None, kv: str, progress: Progress | None, check_tensors: bool
+        self,
+        device: str | Backend,
+        threads: int | None,
+        kv: str,
+        progress: Progress | None,
+        check_tensors: bool,
+        compiling: Progress | None,
     ) -> Engine:
         backend = self._open(device, threads) if isinstance(device, str) else device
         try:
             self.gguf.check_unchanged()
 
-            def report(done: int, total: int) -> None:
-                if self._abandoned:
-                    raise WgpuInferError("loading was interrupted")
-                if progress is not None:
-                    progress(done, total)
-
-            weights = load_weights(self.gguf, self.config, backend, report, check_tensors)
+            weights = load_weights(self.gguf, self.config, backend, self._reporting(progress), check_tensors)
+            backend.compile_progress = self._reporting(compiling)
             model = Transformer(backend, self.config, weights, self.context, PREFILL_TOKENS, MAX_SEQUENCES)
             return Engine(model, kv)
         except BaseException:
             backend.close()
             raise
+
+    def _reporting(self, progress: Progress | None) -> Progress:
+        """`progress`, or nothing, and an end to loading that nobody waits for any more."""
+
+        def report(done: int, total: int) -> None:
+            if self._abandoned:
+                raise WgpuInferError("loading was interrupted")
+            if progress is not None:
+                progress(done, total)
+
+        return report
 
     def _open(self, device: str, threads: int | None) -> Backend:
         if device != "auto":

@@ -186,6 +186,14 @@ class HybridScheduler(Backend):
     def read_act8(self, array: Act8, rows: int) -> HostAct8:
         return self.active.read_act8(array, rows)
 
+    @property
+    def compile_progress(self) -> Callable[[int, int], None]:  # type: ignore[override]
+        return self.active.compile_progress
+
+    @compile_progress.setter
+    def compile_progress(self, report: Callable[[int, int], None]) -> None:
+        self.active.compile_progress = report  # type: ignore[method-assign]
+
     def program(self, build: Callable[[], None]) -> Callable[[], None]:
         return self.active.program(build)
 

@@ -28,16 +28,24 @@ class LoadingBar:
         self.after: Callable[[], None] | None = None
 
     def update(self, done: int, total: int) -> None:
-        """Progress of the weights, in bytes; the step that follows compiles kernels."""
+        """Progress of the weights, in bytes."""
+        self.show(done, total, "loading", "B")
+
+    def compiling(self, done: int, total: int) -> None:
+        """Progress of the CPU kernels."""
+        self.show(done, total, "compiling kernels", "kernel")
+
+    def show(self, done: int, total: int, what: str, unit: str) -> None:
         if not sys.stderr.isatty():
             return
-        if self.bar is None:
+        if self.bar is None or self.bar.unit != unit:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, unit="B", unit_scale=True, desc="loading", leave=False, file=sys.stderr)
+            if self.bar is not None:
+                self.bar.close()
+            scaled = unit == "B"
+            self.bar = tqdm(total=total, unit=unit, unit_scale=scaled, desc=what, leave=False, file=sys.stderr)
         self.bar.update(done - self.bar.n)
-        if done >= total:
-            self.bar.set_description("compiling")
 
     def then(self, action: Callable[[], None]) -> None:
         """What to do once the bar is gone."""
