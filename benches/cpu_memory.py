@@ -5,8 +5,8 @@
 Every run is a process of its own. The base is the same run on a file of one layer and the same shape; it runs twice and
 the second counts: compiled kernels are on disk by then. Limits are of the whole model's weights and of the KV cache of
 one full context, as the claim is worded, although the base holds a layer, the embedding and the output too. The table's
-last column leaves those out on both sides: growth beyond the base over the weights that the one-layer file lacks. MB is
-10⁶ bytes.
+last column leaves those out on both sides: growth beyond the base over the weights that the one-layer file lacks. Pages
+of the KV cache that hold nothing yet are not resident: a full context adds up to the KV column. MB is 10⁶ bytes.
 """
 
 from __future__ import annotations
