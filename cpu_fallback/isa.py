@@ -204,6 +204,36 @@ def plain_half_to_f32(builder: Any, bits: Any) -> Any:
 load_f16 = loader("load_f16", f32x16, HALVES16, half_to_f32, "(array, i) -> f32x16: 16 float16 from element i.")
 
 
+def f32_to_half(builder: Any, value: Any) -> Any:
+    """<16 x float> -> <16 x i16>: float16 bits, rounded half to even."""
+    if HAS_HALVES:
+        return builder.bitcast(builder.fptrunc(value, ir.VectorType(F16, 16)), HALVES16)
+    return plain_f32_to_half(builder, value)
+
+
+def plain_f32_to_half(builder: Any, value: Any) -> Any:
+    """In integers, as half.py does it; the sum with 0.5 rounds a subnormal number to whole 2^-24, float16's unit there."""
+    kind = i32x16.llvm
+    bits = builder.bitcast(value, kind)
+    magnitude = builder.and_(bits, constant(kind, 0x7FFFFFFF))
+    odd = builder.and_(builder.lshr(magnitude, constant(kind, 13)), constant(kind, 1))
+    rounded = builder.add(builder.add(magnitude, odd), constant(kind, 0xFFF - (112 << 23)))
+    out = builder.lshr(rounded, constant(kind, 13))
+    shifted = builder.fadd(builder.bitcast(magnitude, f32x16.llvm), constant(f32x16.llvm, 0.5))
+    subnormal = builder.sub(builder.bitcast(shifted, kind), constant(kind, 0x3F000000))
+    out = builder.select(builder.icmp_signed("<", magnitude, constant(kind, 0x38800000)), subnormal, out)
+    is_large = builder.icmp_signed(">=", magnitude, constant(kind, 0x477FF000))  # 65520, halfway beyond the largest
+    out = builder.select(is_large, constant(kind, 0x7C00), out)
+    upper = builder.and_(builder.lshr(magnitude, constant(kind, 13)), constant(kind, 0x3FF))
+    is_nan = builder.icmp_signed(">", magnitude, constant(kind, 0x7F800000))
+    out = builder.select(is_nan, builder.or_(upper, constant(kind, 0x7E00)), out)
+    sign = builder.and_(builder.lshr(bits, constant(kind, 16)), constant(kind, 0x8000))
+    return builder.trunc(builder.or_(out, sign), HALVES16)
+
+
+store_f16 = storer("store_f16", f32x16, f32_to_half, "(array, i, f32x16): 16 float16 from element i, half to even.")
+
+
 def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
     if variant.ACTIVE == "generic" and variant.target("generic") is not None:
         return builder.fadd(builder.fmul(x, y), z)  # without the instruction LLVM would call a function per lane
@@ -212,4 +242,4 @@ def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 fma = pure("fma", f32x16, (f32x16, f32x16, f32x16), fused, "(a, b, c) -> a·b + c, rounded once (twice in `generic`).")
 
-__all__ = ["BYTES16", "F32", "dot", "dot_biased", "fma", "load_f16", "lookup", "start_biased", "storer"]
+__all__ = ["BYTES16", "F32", "dot", "dot_biased", "fma", "load_f16", "lookup", "start_biased", "store_f16", "storer"]

@@ -343,6 +343,12 @@ select_i32 = pure(
 )
 
 
+@intrinsic
+def lane_numbers(_typing: Any) -> Any:
+    """() -> i32x16: 0, 1, … 15."""
+    return i32x16(), lambda _context, _builder, _sig, _values: ir.Constant(i32x16.llvm, list(range(16)))
+
+
 def ordered_sum(builder: Any, v: Any) -> Any:
     """Halves added to halves: the same order on every CPU."""
     for width in (8, 4, 2, 1):
