@@ -7,8 +7,10 @@ float: the bits of its float64), and calls the twin. `record` writes such a reco
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -112,6 +114,8 @@ class Entry:
 
         name = f"{twin.py_func.__module__}.{twin.py_func.__name__}.{getattr(twin, 'variety', '')}.entry"
         self._dispatcher = cached(entry, f"{name}.{'-'.join(map(str, kinds))}")
+        if not USE_CACHE:
+            self._dispatcher._cache.disable()
         self._dispatcher.compile(ENTRY)
         self._result = self._dispatcher.overloads[ENTRY.args]
         self.was_cached = bool(self._dispatcher.stats.cache_hits)
@@ -138,6 +142,18 @@ RAISED = -2  # the status of a twin that raised an exception, as bounds checks d
 
 
 ENTRIES: dict[tuple, Entry] = {}
+USE_CACHE = True
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Entries made meanwhile are compiled, whatever the cache has."""
+    global USE_CACHE
+    USE_CACHE = False
+    try:
+        yield
+    finally:
+        USE_CACHE = True
 
 
 def entry_for(twin: Any, kinds: tuple[types.Type, ...]) -> Entry:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import Array, Backend, Handle
-from wgpu_infer.backends.compare import compare
+from wgpu_infer.backends.base import Act8, Array, Backend, Handle
+from wgpu_infer.backends.compare import compare, compare_act8
 from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.contracts.contract import Case, Op, Operand, as_outputs
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
 
 GUARD = 192  # elements behind each written operand that nobody may touch
 SENTINEL = {"f32": np.float32(-12345.678), "u32": np.uint32(0xDEADBEEF)}
@@ -27,10 +27,29 @@ def guarded(backend: Backend, spec: Operand, case: Case) -> Array:
     return backend.array(flat, spec.name)
 
 
+GUARD_ROWS = 2  # behind the rows of a written act8 operand
+GUARD_CODE, GUARD_SCALE = 77, np.float32(-12345.678)
+
+
+def guarded_act8(backend: Backend, spec: Operand, case: Case) -> Act8:
+    rows, cols = spec.shape(case.params)
+    blank = HostAct8.zeros(rows + GUARD_ROWS, cols)
+    blank.codes[:], blank.scales[:] = GUARD_CODE, GUARD_SCALE
+    handle = backend.act8(*blank.shape, spec.name)
+    backend.write_act8(handle, blank)
+    return handle
+
+
 def upload(backend: Backend, spec: Operand, case: Case) -> Handle:
     if spec.kind == "dense" and spec.access != "r":
         return guarded(backend, spec, case)
+    if spec.kind == "act8" and spec.access != "r":
+        return guarded_act8(backend, spec, case)
     value: Any = case.operands[spec.name]
+    if isinstance(value, HostAct8):
+        handle = backend.act8(*value.shape, spec.name)
+        backend.write_act8(handle, value)
+        return handle
     if isinstance(value, HostWeight):
         return backend.weight(value, spec.name)
     if isinstance(value, HostKV):
@@ -49,6 +68,8 @@ def run_case(backend: Backend, op: Op, case: Case) -> dict[str, Any]:
     for spec in op.operands:
         if spec.kind == "kv":
             out[spec.name] = backend.read_kv(handles[spec.name])
+        elif spec.kind == "act8" and spec.access != "r":
+            out[spec.name] = backend.read_act8(handles[spec.name], handles[spec.name].rows)
         elif spec.access != "r":
             out[spec.name] = backend.read(handles[spec.name], handles[spec.name].shape)
     return out
@@ -66,6 +87,9 @@ def check_case(backend: Backend, op: Op, case: Case) -> None:
     expected = as_outputs(op.reference(*inputs, **case.params)) if op.writes else ()
     for spec, want in zip(op.writes, expected, strict=True):
         shape = spec.shape(case.params)
+        if isinstance(want, HostAct8):
+            check_act8(op, spec.name, got[spec.name], want)
+            continue
         size = math.prod(shape)
         flat = got[spec.name]
         assert (flat[size:] == SENTINEL[spec.dtype]).all(), f"{op.name} wrote behind its output {spec.name}"
@@ -73,3 +97,11 @@ def check_case(backend: Backend, op: Op, case: Case) -> None:
         assert not (wrong := compare(op, spec.name, case.operands, flat[:size].reshape(shape), want, case.params)), (
             wrong
         )
+
+
+def check_act8(op: Op, name: str, got: HostAct8, want: HostAct8) -> None:
+    rows = len(want.codes)
+    assert (got.codes[rows:] == GUARD_CODE).all() and (got.scales[rows:] == GUARD_SCALE).all(), (
+        f"{op.name} wrote behind"
+    )
+    assert not (wrong := compare_act8(op, name, HostAct8(got.codes[:rows], got.scales[:rows]), want)), wrong

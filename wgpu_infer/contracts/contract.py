@@ -71,7 +71,8 @@ def params(**fields: str) -> np.dtype:
 
 @dataclass(frozen=True)
 class Case:
-    """One concrete call of an op: operand values by name (weights as `HostWeight`, kv as `HostKV`), and parameters."""
+    """One concrete call of an op: operand values by name (weights as `HostWeight`, kv as `HostKV`,
+    int8 activations as `HostAct8`), and parameters."""
 
     id: str
     operands: Mapping[str, Any]

@@ -63,7 +63,7 @@ class HostAct8:
         """x (rows, cols) float32, cols a multiple of 32."""
         blocks = np.asarray(x, np.float32).reshape(*x.shape[:-1], -1, ACT8_BLOCK)
         scales = np.abs(blocks).max(axis=-1) / np.float32(127)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0))
             codes = np.clip(np.nan_to_num(np.rint(blocks * inverse[..., None])), -127, 127).astype(np.int8)
         return cls(codes.reshape(x.shape), scales)
