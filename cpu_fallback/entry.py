@@ -121,6 +121,10 @@ class Entry:
         self.was_cached = bool(self._dispatcher.stats.cache_hits)
         self.address: int = self._result.library.get_pointer_to_function(self._result.fndesc.llvm_func_name)
 
+    def llvm(self) -> str:
+        """Its code before it became the machine's, for checks against other processors."""
+        return str(self._dispatcher.inspect_llvm(ENTRY.args))
+
 
 @intrinsic
 def call_entry(_typing: Any, _address: Any, _arguments: Any, _part: Any, _parts: Any, _scratch: Any) -> Any:

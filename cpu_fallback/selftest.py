@@ -76,13 +76,15 @@ def step(twin, arguments: list[np.ndarray], parts: int, reads: set[int], writes:
 
 def run() -> str | None:
     """None when kernels can be used, else why not. A failing program is compiled once more, without the cache."""
+    if numba.config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT is set, and SIMD kernels exist as machine code only"
     threads.prefer_omp()
     version = tuple(int(part) for part in numba.__version__.split(".")[:2])
     if not TESTED[0] <= version < TESTED[1]:
         LOG.warning("numba %s was not tested with this package (0.68 was)", numba.__version__)
     problem = failure()
-    if problem is None or numba.config.DISABLE_JIT:
-        return problem
+    if problem is None:
+        return None
     LOG.warning("compiling the self-test again: %s", problem)
     entry.ENTRIES.clear()
     with entry.without_cache():

@@ -16,7 +16,8 @@ from wgpu_infer.backends import cpu
 from wgpu_infer.contracts import attention, embedding, gather_rows, kv_write, matmul, matvec, rope
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Op, lower_cpu
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
+from wgpu_infer.contracts.matvec_act8 import FLOATS
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
@@ -34,16 +35,21 @@ def backend():
 
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
 def test_a_twin_takes_what_the_contract_lowers_to(op):
-    twin = cpu.find_twin(op.name)
-    function = getattr(twin, "py_func", twin)
-    assert function.__name__ == op.name
-    assert list(inspect.signature(function).parameters) == lower_cpu(op)
+    module = cpu.find_module(op.name)
+    workspace = ["workspace"] if hasattr(module, "stages") else []
+    for function in getattr(module, "stages", [cpu.find_twin(op.name)]):
+        names = list(inspect.signature(function.py_func).parameters)
+        assert names == [*lower_cpu(op), *workspace, "part", "parts", "scratch"]
+    assert cpu.find_twin(op.name).py_func.__name__ == op.name
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
 def test_nothing_is_missing(op, backend):
     for fmt in (None, *quants.FORMATS, "f16", "f32", "q8_0"):
-        assert backend.missing(op, fmt) is None
+        if fmt in FLOATS and op.name in ("matvec_act8", "matmul_act8"):
+            assert fmt in backend.missing(op, fmt), "float weights take float activations"
+        else:
+            assert backend.missing(op, fmt) is None
 
 
 def test_what_has_no_twin_is_missing(backend):
@@ -53,24 +59,103 @@ def test_what_has_no_twin_is_missing(backend):
         backend.run(op, backend.empty((4,)), backend.empty((4,)), n=4, period=4)
 
 
-def test_a_twin_has_one_signature(backend):
-    for op in (OPS["rope"], OPS["rms_norm"]):
+def test_a_twin_is_compiled_once(backend):
+    from cpu_fallback import entry
+
+    for op in (OPS["rope"], OPS["rms_norm"], OPS["glu_act8"]):
         for case in op.cases():
             run_case(backend, op, case)
-        assert len(cpu.find_twin(op.name).signatures) == 1
-    for case in matvec.OP.cases():
-        if case.operands["w"].format == "F16":
-            run_case(backend, matvec.OP, case)
-    assert len(cpu.find_twin("matvec").kernel(1).signatures) == 1
+        assert len([kinds for twin, kinds in entry.ENTRIES if twin is cpu.find_twin(op.name)]) == 1
+    for fmt in ("F16", "Q4_0"):
+        for tokens in (1, 2, 9):
+            run_case(backend, matmul.OP, matvec.make_case(fmt, 37, 512, tokens))
+        twin = cpu.find_twin("matmul").twin(quants.get_format(fmt).ggml_type)
+        assert len([kinds for each, kinds in entry.ENTRIES if each is twin]) == 1
 
 
-def test_weights_stay_where_they_are(backend):
+def test_a_table_of_rows_stays_where_it_is_and_a_factor_is_packed(backend):
     raw = random_weight("Q4_K", 3, 512, 0)
-    payload = backend.weight(raw).payload.data
-    assert np.shares_memory(payload, raw.data) and not payload.flags.writeable and raw.data.flags.writeable
+    table, factor = backend.weight(raw, rows_only=True).payload, backend.weight(raw).payload
+    assert np.shares_memory(table.raw, raw.data) and not table.raw.flags.writeable and raw.data.flags.writeable
+    assert table.packed is None and not np.shares_memory(factor.packed, raw.data)
+    assert factor.packed.ctypes.data % 64 == 0
     shifted = np.zeros(4 * 8 + 1, np.uint8)[1:]
-    moved = backend.weight(HostWeight(shifted, "F32", 1, 8)).payload.data
+    moved = backend.weight(HostWeight(shifted, "F32", 1, 8), rows_only=True).payload.raw
     assert moved.ctypes.data % 4 == 0
+    with pytest.raises(TypeError, match="rows_only"):
+        x, out = backend.empty((1, 512)), backend.empty((1, 3))
+        w = backend.weight(raw, "table", rows_only=True)
+        backend.run(matvec.OP, x, w, out, tokens=1, rows=3, cols=512, row0=0, stride=3)
+
+
+# -- programs
+
+
+def test_a_program_runs_what_was_recorded_as_often_as_asked(backend):
+    add = OPS["add"]
+    x, y = backend.array(np.zeros(8, np.float32)), backend.array(np.ones(8, np.float32))
+
+    def build():
+        backend.run(add, x, y, n=8, period=8)
+        backend.run(add, y, x, n=8, period=8)
+
+    program = backend.program(build)
+    assert (backend.read(x, (8,)) == 0).all(), "recording computes nothing"
+    program()
+    assert (backend.read(x, (8,)) == 1).all() and (backend.read(y, (8,)) == 2).all()
+    program()
+    assert (backend.read(x, (8,)) == 3).all() and (backend.read(y, (8,)) == 5).all()
+
+
+def test_a_program_that_fails_says_where_and_can_run_again(backend):
+    w, out = backend.weight(random_weight("Q8_0", 4, 64, 1)), backend.empty((1, 64))
+    index = backend.array(index_array([9]))
+    program = backend.program(
+        lambda: backend.run(embedding.OP, index, w, out, tokens=1, rows=4, cols=64, row0=0)
+    )
+    with pytest.raises(ParameterError, match="embedding: index row 0"):
+        program()
+    backend.write(index, index_array([3]))
+    program()
+    assert backend.read(out, (64,)).any()
+
+
+def test_a_program_that_cannot_be_recorded_leaves_nothing_behind(backend):
+    x = backend.empty((8,))
+    with pytest.raises(TypeError):
+        backend.program(lambda: backend.run(OPS["add"], x, n=8, period=8))
+    backend.run(OPS["add"], x, x, n=8, period=8)
+
+
+def test_only_dependent_steps_wait():
+    from cpu_fallback.program import Step, waits
+
+    def step(reads, writes):
+        return Step(None, (), [], 1, frozenset(reads), frozenset(writes), 0)
+
+    norm, q, k = step("x", "n"), step("n", "q"), step("n", "k")
+    rope, attention, new_norm = step("q", "q"), step("qk", "a"), step("a", "n")
+    assert waits([norm, q, k, rope, attention, new_norm]) == [-1, 0, 0, 1, 3, 4]
+    assert waits([q, step("z", "n")]) == [-1, 0], "what is read may not be written before it has been read"
+    assert waits([q, step("z", "q")]) == [-1, 0], "two writers keep their order"
+
+
+def test_every_part_is_done_once_by_any_number_of_threads(backend):
+    """More parts than threads, fewer, and none, on a program of many steps."""
+    if backend._kernels.threads.most() < 2:
+        pytest.skip("numba started one thread only")
+    two = cpu.CPUBackend(threads=2)
+    for size in (1, 3, 5000):
+        x, one = two.array(np.zeros(size, np.float32)), two.array(np.ones(size, np.float32))
+
+        def build(x=x, one=one, size=size):
+            for _ in range(50):
+                two.run(OPS["add"], x, one, n=size, period=size)
+
+        program = two.program(build)
+        for _ in range(20):
+            program()
+        assert (two.read(x, (size,)) == 1000).all()
 
 
 # -- determinism
@@ -80,12 +165,15 @@ def test_weights_stay_where_they_are(backend):
 def test_the_number_of_threads_changes_nothing(op, case, backend, monkeypatch):
     if backend._kernels.threads.most() < 2:
         pytest.skip("numba started one thread only")
-    monkeypatch.setattr(cpu, "SERIAL_ITEMS", 0)
+    monkeypatch.setattr(cpu, "SERIAL_BYTES", 0)
     one, two = run_case(cpu.CPUBackend(threads=1), op, case), run_case(cpu.CPUBackend(threads=2), op, case)
     for name, value in one.items():
         if isinstance(value, HostKV):
             np.testing.assert_array_equal(value.k, two[name].k)
             np.testing.assert_array_equal(value.v, two[name].v)
+        elif isinstance(value, HostAct8):
+            np.testing.assert_array_equal(value.codes, two[name].codes)
+            np.testing.assert_array_equal(value.scales.view(np.uint32), two[name].scales.view(np.uint32))
         else:
             np.testing.assert_array_equal(value.view(np.uint32), two[name].view(np.uint32))
 
@@ -224,11 +312,11 @@ def test_a_failing_self_test_is_a_device_error(monkeypatch, caplog):
     from cpu_fallback import selftest
 
     cpu.load_kernels.cache_clear()
-    monkeypatch.setattr(selftest, "failure", lambda _: "row 0 of a test sum is 3")
-    with pytest.raises(DeviceError, match=r"row 0 of a test sum is 3.*reference"):
+    monkeypatch.setattr(selftest, "failure", lambda: "element (0, 0) of a test product is 3")
+    with pytest.raises(DeviceError, match=r"element \(0, 0\) of a test product is 3.*reference"):
         cpu.CPUBackend()
     problems = ["damaged", None]
-    monkeypatch.setattr(selftest, "failure", lambda _: problems.pop(0))
+    monkeypatch.setattr(selftest, "failure", lambda: problems.pop(0))
     cpu.CPUBackend()  # the second compilation worked
     assert "compiling the self-test again: damaged" in caplog.text
     monkeypatch.undo()
@@ -236,12 +324,18 @@ def test_a_failing_self_test_is_a_device_error(monkeypatch, caplog):
     assert cpu.load_kernels().threads.layer() in cpu.CPUBackend().describe()
 
 
-def test_a_wrong_sum_fails_the_self_test():
+def test_a_wrong_product_fails_the_self_test():
     from cpu_fallback import selftest
 
-    assert selftest.failure(selftest.probe) is None
-    assert "row 0" in selftest.failure(lambda x, out: None)
-    assert "ZeroDivisionError" in selftest.failure(lambda x, out: 1 / 0)
+    assert selftest.failure() is None
+    assert "element (0, 0)" in selftest.failure(lambda *_arrays: None)
+    assert "ZeroDivisionError" in selftest.failure(lambda *_arrays: 1 / 0)
+
+    def wrong_sum(codes, halves, x, out, summed):
+        selftest.run_program(codes, halves, x, out, summed)
+        summed[0] += 1
+
+    assert "the sum" in selftest.failure(wrong_sum)
 
 
 # -- starting up, in child processes
@@ -275,7 +369,8 @@ backend = CPUBackend()
 for op in (OPS["argmax"], OPS["rms_norm"]):
     for case in op.cases():
         check_case(backend, op, case)
-print(sum(sum(find_twin(name).stats.cache_hits.values()) for name in ("argmax", "rms_norm")))
+from cpu_fallback import entry
+print(sum(each.was_cached for (twin, _), each in entry.ENTRIES.items() if twin.py_func.__name__ in ("argmax", "rms_norm")))
 """
 
 
@@ -314,7 +409,7 @@ import numpy as np
 from wgpu_infer.backends import cpu
 from wgpu_infer.contracts.table import OPS
 from op_runner import run_case
-cpu.SERIAL_ITEMS = 0
+cpu.SERIAL_BYTES = 0
 backend = cpu.CPUBackend()
 case = next(iter(OPS["rms_norm"].cases()))
 want = run_case(backend, OPS["rms_norm"], case)["out"]
@@ -359,19 +454,7 @@ def test_no_kernel_leaves_its_arrays():
     assert {line.split()[0] for line in out.splitlines()} == set(OPS)
 
 
-SMALL_CASES = """
-from wgpu_infer.backends.cpu import CPUBackend
-from wgpu_infer.contracts.table import OPS
-from op_runner import check_case
-backend = CPUBackend()
-for op in OPS.values():
-    case = min(op.cases(), key=lambda each: sum(getattr(value, "size", 0) for value in each.operands.values()))
-    check_case(backend, op, case)
-    print(op.name)
-"""
-
-
-def test_kernels_are_plain_python_too():
-    """NUMBA_DISABLE_JIT, for stepping through a kernel: the smallest case of every op."""
-    out, _ = child(SMALL_CASES, NUMBA_DISABLE_JIT="1")
-    assert out.split() == list(OPS)
+def test_without_compilation_there_is_a_clear_error():
+    code = "from wgpu_infer import LLM\ntry: LLM(device='cpu')\nexcept Exception as e: print(type(e).__name__, e)"
+    out, _ = child(code, NUMBA_DISABLE_JIT="1")
+    assert out.startswith("DeviceError") and "NUMBA_DISABLE_JIT" in out and "reference" in out

@@ -123,6 +123,8 @@ def lower(
         elif isinstance(value, Weight):
             agree(op, params, rows=value.rows, cols=value.cols)
             data = value.payload.raw if raw else value.payload.packed
+            if data is None:
+                raise TypeError(f"{op.name}: the weight {value.label} came as rows_only, it is no factor")
             out.arguments.append(data)
             out.weight_bytes = data.size
         elif isinstance(value, Act8):
