@@ -1,8 +1,8 @@
 """Activations rounded to int8: blocks of 32 codes, a float32 scale max|x| / 127, sums of the two halves' codes.
 
-The float32 operations are those of the contract's HostAct8: scale = max|x| / 127, inverse = 1 / scale, code = x · inverse
-rounded half to even; so for the same x the codes are the same. A block of zeros has scale and codes 0. A block with an
-infinity or a NaN has such a scale, and codes 0.
+The float32 operations are those of the contract's HostAct8: scale = max|x| / 127, inverse = 1 / scale, code = x ·
+inverse rounded half to even; so for the same x the codes are the same. A block of zeros has scale and codes 0. A
+block with an infinity or a NaN has such a scale, and codes 0.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def scale_of(low, high):
 
 @inlined
 def codes_of(x, inverse):
-    """f32x16 -> i32x16. The product is infinite or NaN where the scale is subnormal: then codes are ±127, and 0 for 0."""
+    """f32x16 -> i32x16. Where the scale is so small that the inverse is infinite, codes are ±127, and 0 for 0."""
     code = round_f32(x * inverse)
     code = select(code == code, code, splat_f32(ZERO))
     return to_i32(min_f32(max_f32(code, splat_f32(-LARGEST)), splat_f32(LARGEST)))

@@ -1,10 +1,11 @@
 """How the kernels are compiled: decorators over numba.njit.
 
-`device` is for functions that kernels call, `inlined` for small ones on SIMD values, `sums` for those that add up many
-products in scalar code, `kernel` for the twins themselves, `cached` and `parallel_kernel` for what Python calls: compiled
-at the first call and kept in the kernel cache. Nothing is compiled with full fast-math: NaN and
-infinities go through every op as in its reference. `sums` lets LLVM choose an order of additions that fits vectors, once,
-when it compiles.
+`device` is for functions that kernels call, `inlined` for small ones on SIMD values, `sums` for those that add up
+many products in scalar code, `kernel` for the twins themselves, `cached` and `parallel_kernel` for what Python calls:
+compiled at the first call and kept in the kernel cache. Nothing is compiled with full fast-math: NaN and infinities
+go through every op as in its reference. `sums` lets LLVM choose an order of additions that fits vectors, once, when
+it compiles. `inlined` and `kernel` count no references to arrays (`_nrt`), so they cannot allocate any: where a loop
+branches, numba would not see that the counting cancels out, and 20 ns of atomic operations would go into every step.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ PARALLEL = not config.BOUNDSCHECK  # an IndexError does not come out of a parall
 SCRATCH = 1 << 17  # float32 elements of working memory that a twin is given
 
 device = numba.njit(nogil=True, error_model="numpy")
-inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+inlined = numba.njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)
 sums = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
 
 def kernel(function: Callable) -> Any:
     """A twin. It is compiled into its entry (entry.py), which is what the cache keeps."""
-    return numba.njit(nogil=True, error_model="numpy")(function)
+    return numba.njit(_nrt=False, nogil=True, error_model="numpy")(function)
 
 
 def cached(function: Callable, name: str | None = None) -> Any:

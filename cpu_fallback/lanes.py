@@ -1,8 +1,8 @@
 """Rows in steps of 16 lanes, whatever their length: whole vectors from memory, the rest through a padded copy.
 
-A row's last elements go through the same vector code as the others, in lanes filled up with a given value, so an element's
-bits depend neither on its place nor on how a row is cut. `pad` is 16 float32 that nothing else uses meanwhile, such as the
-beginning of a twin's scratch.
+A row's last elements go through the same vector code as the others, in lanes filled up with a given value, so that an
+element's bits depend neither on its place nor on how a row is cut. `pad` is 16 float32 that nothing else uses
+meanwhile, such as the beginning of a twin's scratch.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.isa import fma
-from cpu_fallback.jit import inlined
-from cpu_fallback.isa import fma
+from cpu_fallback.jit import device, inlined
 from cpu_fallback.simd import element, load_f32, set_element, splat_f32, store_f32, sum_f32
 
 LANES = 16
@@ -19,25 +18,40 @@ STRIDE = 4 * LANES  # elements of a step of the loops that add up: four independ
 ZERO = np.float32(0)
 
 
+@device
+def fill(pad, x, i, end, filler):
+    for j in range(LANES):
+        set_element(pad, j, element(x, i + j) if i + j < end else filler)
+
+
+@device
+def copy_to(out, i, end, pad):
+    for j in range(end - i):
+        set_element(out, i + j, element(pad, j))
+
+
 @inlined
 def load_up_to(x, i, end, filler, pad):
     """float32 array, flat positions i..i+15 -> f32x16; lanes from position `end` on are `filler`."""
-    if i + LANES <= end:
-        return load_f32(x, i)
-    for j in range(LANES):
-        pad[np.uint64(j)] = element(x, i + j) if i + j < end else filler
-    return load_f32(pad, 0)
+    if i + LANES > end:
+        fill(pad, x, i, end, filler)
+        return load_f32(pad, 0)
+    return load_f32(x, i)
 
 
 @inlined
 def store_up_to(out, i, end, value, pad):
     """The lanes of positions before `end`."""
-    if i + LANES <= end:
+    if i + LANES > end:
+        store_f32(pad, 0, value)
+        copy_to(out, i, end, pad)
+    else:
         store_f32(out, i, value)
-        return
-    store_f32(pad, 0, value)
-    for j in range(end - i):
-        set_element(out, i + j, pad[np.uint64(j)])
+
+
+@inlined
+def square_and_add(v, total):
+    return fma(v, v, total)
 
 
 @inlined
@@ -47,7 +61,7 @@ def sum_of_four(a, b, c, d):
 
 @inlined
 def sum_of(x, start, n, pad):
-    """Σ x over n elements from flat position start on, as float32: 64 sums of every 64th, added as a tree."""
+    """Σ x over n elements from flat position start on, as float32: sums of every 64th element, added as a tree."""
     a, b, c, d = splat_f32(0.0), splat_f32(0.0), splat_f32(0.0), splat_f32(0.0)
     whole, end = start + n // STRIDE * STRIDE, start + n
     for i in range(start, whole, STRIDE):
@@ -73,11 +87,6 @@ def sum_of_squares(x, start, n, pad):
     for i in range(whole, end, LANES):
         a = square_and_add(load_up_to(x, i, end, ZERO, pad), a)
     return sum_of_four(a, b, c, d)
-
-
-@inlined
-def square_and_add(v, total):
-    return fma(v, v, total)
 
 
 def shares(things: int, elements: int, at_least: int) -> int:

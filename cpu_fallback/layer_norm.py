@@ -12,7 +12,17 @@ import numpy as np
 
 from cpu_fallback.isa import fma
 from cpu_fallback.jit import inlined, kernel, span
-from cpu_fallback.lanes import LANES, STRIDE, ZERO, load_up_to, shares, square_and_add, store_up_to, sum_of, sum_of_four
+from cpu_fallback.lanes import (
+    LANES,
+    STRIDE,
+    ZERO,
+    load_up_to,
+    shares,
+    square_and_add,
+    store_up_to,
+    sum_of,
+    sum_of_four,
+)
 from cpu_fallback.rms_norm import PART
 from cpu_fallback.simd import load_f32, splat_f32, sum_f32
 
@@ -25,8 +35,8 @@ def parts(*, rows: int, dim: int, **_: float) -> int:
 def moments(x, centre, start, n, pad):
     """(Σ (x - centre), Σ (x - centre)²) over n elements from flat position start on."""
     a, b, c, d = splat_f32(0.0), splat_f32(0.0), splat_f32(0.0), splat_f32(0.0)
-    s, t = splat_f32(0.0), splat_f32(0.0)
-    middle, whole, end = splat_f32(centre), start + n // STRIDE * STRIDE, start + n
+    s, t, middle = splat_f32(0.0), splat_f32(0.0), splat_f32(centre)
+    whole, end = start + n // STRIDE * STRIDE, start + n
     for i in range(start, whole, STRIDE):
         p, q = load_f32(x, i) - middle, load_f32(x, i + 16) - middle
         u, v = load_f32(x, i + 32) - middle, load_f32(x, i + 48) - middle
@@ -40,6 +50,7 @@ def moments(x, centre, start, n, pad):
 
 @inlined
 def normalise_row(x, gain, bias, eps, out, start, dim, pad):
+    """One row, which begins at flat position start."""
     centre = sum_of(x, start, dim, pad) / np.float32(dim)
     left, squares = moments(x, centre, start, dim, pad)
     left /= np.float32(dim)
@@ -47,8 +58,8 @@ def normalise_row(x, gain, bias, eps, out, start, dim, pad):
     middle, rest, end = splat_f32(centre), splat_f32(left), start + dim
     for i in range(start, end, LANES):
         value = (load_up_to(x, i, end, ZERO, pad) - middle - rest) * inverse
-        scale, offset = load_up_to(gain, i - start, dim, ZERO, pad), load_up_to(bias, i - start, dim, ZERO, pad)
-        store_up_to(out, i, end, fma(value, scale, offset), pad)
+        scale = load_up_to(gain, i - start, dim, ZERO, pad)
+        store_up_to(out, i, end, fma(value, scale, load_up_to(bias, i - start, dim, ZERO, pad)), pad)
 
 
 @kernel

@@ -28,8 +28,8 @@ def scale_row(x, gain, inverse, out, start, dim, pad):
     """out = x · inverse · gain over the row that begins at flat position start."""
     factor, end = splat_f32(inverse), start + dim
     for i in range(start, end, LANES):
-        value = load_up_to(x, i, end, ZERO, pad) * factor
-        store_up_to(out, i, end, value * load_up_to(gain, i - start, dim, ZERO, pad), pad)
+        value = load_up_to(x, i, end, ZERO, pad) * factor * load_up_to(gain, i - start, dim, ZERO, pad)
+        store_up_to(out, i, end, value, pad)
 
 
 @kernel
