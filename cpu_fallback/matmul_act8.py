@@ -14,16 +14,16 @@ from cpu_fallback.jit import inlined, kernel, span
 from cpu_fallback.layout import BLOCK, ROWS, Layout
 from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
-from cpu_fallback.products import GROUP, put
+from cpu_fallback.products import GROUP, put_tiles
 from cpu_fallback.simd import store_f32, store_u8
-from cpu_fallback.tile import TOKENS, WIDE, act8_block, load_tile, store_tile
+from cpu_fallback.tile import TOKENS, WIDE, add_unpacked, load_whole, store_whole
 
 COLUMNS = 4096  # that are unpacked at a time
 CHUNK = 128  # tokens that share an unpacked group
 BLOCKS = COLUMNS // BLOCK
 CODES = WIDE * ROWS * COLUMNS // 4  # float32 elements of scratch that the codes take, then scales, minima and sums
 SCALES = WIDE * ROWS * BLOCKS * 2
-SUMS = CODES + 2 * SCALES
+SUMS = CODES + 2 * SCALES + ROWS  # behind 16 spare floats
 
 
 def parts(*, rows: int, **_: int) -> int:
@@ -31,7 +31,7 @@ def parts(*, rows: int, **_: int) -> int:
 
 
 def unpacker(layout: Layout):
-    """(w, at, scratch, bytes, group, block): block of the unit at `at` to scratch, as act8_block reads it."""
+    """(w, at, scratch, bytes, group, block): block of the unit at `at` to scratch, as add_unpacked reads it."""
     codes, scale, minimum, halves = layout.codes, layout.scale, layout.minimum, layout.halves
     has_minimum = layout.has_minimum
 
@@ -56,7 +56,7 @@ def unpacker(layout: Layout):
 @per_layout(LAYOUTS)
 def matmul_act8(layout: Layout):
     unpack = unpacker(layout)
-    add_block = act8_block(layout.offset, layout.halves, layout.has_minimum, SCALES)
+    add_block = add_unpacked(layout.offset, layout.halves, layout.has_minimum, SCALES)
     unit, unit_bytes, unit_blocks = layout.unit, layout.unit_bytes, layout.unit // BLOCK
 
     @kernel
@@ -83,14 +83,14 @@ def matmul_act8(layout: Layout):
                             for j in range(unit_blocks):
                                 unpack(w, at, j, scratch, code_bytes, r, u * unit_blocks + j)
                     for t in range(padded):
-                        y = load_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
+                        y = load_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
                         for b in range(here):
                             y = add_block(
                                 y, codes8, b * (ROWS * BLOCK), ROWS * COLUMNS, scratch, CODES + b * (2 * ROWS),
                                 SCALES // WIDE, x, scales, sums, token + t * TOKENS, tokens - 1, cols, block + b,
                             )  # fmt: skip
-                        store_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
-                put(scratch, SUMS, stride, target, token, count, row0 + group * GROUP, min(GROUP, rows - group * GROUP))
+                        store_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
+                put_tiles(scratch, SUMS, WIDE, target, stride, token, count, row0, group * GROUP, rows)
         return 0
 
     return matmul_act8

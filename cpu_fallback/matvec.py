@@ -48,9 +48,9 @@ def matvec(layout: Layout | FloatLayout):
                 value = splat_f32(values[k])
                 y = fma(load(w, a + k * column_bytes), value, y)
                 z = fma(load(w, b + k * column_bytes), value, z)
-            put_rows(y, target, row0, pair * PAIR, rows, scratch)
+            put_rows(y, target, row0, pair * PAIR, rows, scratch, 0)
             if pair * PAIR + ROWS < rows:
-                put_rows(z, target, row0, pair * PAIR + ROWS, rows, scratch)
+                put_rows(z, target, row0, pair * PAIR + ROWS, rows, scratch, 0)
         return 0
 
     return matvec

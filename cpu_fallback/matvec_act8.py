@@ -1,7 +1,7 @@
 """matvec_act8: y = x·Wᵀ for one token rounded to int8 blocks, straight from the packed weight: the kernel of decoding.
 
-More tokens at once take matmul_act8's kernel, which reads each weight once for all of them; both add the same products in
-the same order, so a token's result is the same alone and in a batch, bit for bit.
+Several tokens at once take the kernels of few_tokens.py, and many those of matmul_act8: they read each weight once for all
+of them. All add the same products in the same order, so a token's result is the same alone and in a batch, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ def parts(*, rows: int, weight_bytes: int, **_: int) -> int:
     return max(1, min(-(-rows // ROWS), weight_bytes // PART_BYTES))
 
 
+FEW = 32  # tokens; for more it pays to unpack a weight to memory first
+
+
 def stand_in(*, tokens: int, **_: int) -> str | None:
     """The op whose twin takes a call of this one."""
-    return "matmul_act8" if tokens > 1 else None
+    return None if tokens == 1 else "few_tokens" if tokens <= FEW else "matmul_act8"
 
 
 def dots(layout: Layout):
@@ -128,7 +131,7 @@ def matvec_act8(layout: Layout):
                 at = (tile * units + u) * unit_bytes
                 for j in range(blocks):
                     y = add_block(y, w, at, j, x, scales, sums, u * blocks + j)
-            put_rows(y, target, row0, tile * ROWS, rows, scratch)
+            put_rows(y, target, row0, tile * ROWS, rows, scratch, 0)
         return 0
 
     return matvec_act8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpu_fallback.jit import inlined
 from cpu_fallback.layout import ROWS
-from cpu_fallback.simd import store_f32
+from cpu_fallback.simd import load_f32, store_f32
 from cpu_fallback.tile import TOKENS, WIDE
 
 GROUP = WIDE * ROWS  # rows of a register tile
@@ -12,21 +12,21 @@ PART_BYTES = 48 << 10  # of weights that a part reads: some microseconds, small 
 
 
 @inlined
-def put(scratch, at, stride, out, first_token, tokens, first_row, rows):
-    """Sums in scratch, (tiles of TOKENS tokens, WIDE groups, TOKENS, 16 rows), to out (…, stride) from row first_row on."""
-    for t in range(tokens):
-        target = (first_token + t) * stride + first_row
-        source = at + t // TOKENS * (WIDE * TOKENS * ROWS) + t % TOKENS * ROWS
-        for r in range(rows):
-            out[target + r] = scratch[source + r // ROWS * (TOKENS * ROWS) + r % ROWS]
-
-
-@inlined
-def put_rows(y, out, row0, first, rows, scratch):
-    """A vector of 16 rows' results to out, without those behind the last row."""
+def put_rows(y, out, row0, first, rows, scratch, spare):
+    """A vector of 16 rows' results to out, without those behind the last row. 16 floats of scratch are spare."""
     if first + ROWS <= rows:
         store_f32(out, row0 + first, y)
     else:
-        store_f32(scratch, 0, y)
+        store_f32(scratch, spare, y)
         for r in range(rows - first):
-            out[row0 + first + r] = scratch[r]
+            out[row0 + first + r] = scratch[spare + r]
+
+
+@inlined
+def put_tiles(scratch, at, groups, out, stride, first_token, tokens, row0, first, rows):
+    """Sums in scratch, tiles of `groups` side by side, to out (tokens, stride), flat: rows first, first + 1, … < rows."""
+    for t in range(tokens):
+        source = at + t // TOKENS * (groups * TOKENS * ROWS) + t % TOKENS * ROWS
+        for group in range(min(groups, (rows - first + ROWS - 1) // ROWS)):
+            values = load_f32(scratch, source + group * (TOKENS * ROWS))
+            put_rows(values, out, (first_token + t) * stride + row0, first + group * ROWS, rows, scratch, at - ROWS)

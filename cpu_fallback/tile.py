@@ -1,6 +1,6 @@
 """Register tiles of matrix products: weight rows by tokens, all sums in vector registers.
 
-A tile is WIDE weight groups of 16 rows by TOKENS tokens; a lane is a row, so nothing is summed across lanes, and every
+A tile is one or WIDE weight groups of 16 rows by TOKENS tokens; a lane is a row, so nothing is summed across lanes, and every
 output is one chain of fused multiply-adds over the blocks in order: the same bits for any tile shape and vector width.
 The operations are LLVM code written by Python loops, because a tile must be unrolled whole.
 """
@@ -21,14 +21,16 @@ WIDE, TOKENS = SHAPES.get(variant.ACTIVE, (1, 4))  # of a tile: what fits the ve
 
 
 class Tile(types.Type):
-    """WIDE · TOKENS float32 vectors; element (r, t) is at r · TOKENS + t."""
+    """groups · tokens float32 vectors of 16 rows; element (group, token) is at group · tokens + token."""
 
-    def __init__(self) -> None:
-        self.llvm = ir.ArrayType(f32x16.llvm, WIDE * TOKENS)
-        super().__init__(f"tile{WIDE}x{TOKENS}")
+    def __init__(self, groups: int, tokens: int):
+        self.groups, self.tokens = groups, tokens
+        self.llvm = ir.ArrayType(f32x16.llvm, groups * tokens)
+        super().__init__(f"tile{groups}x{tokens}")
 
 
-tile = Tile()
+WHOLE = Tile(WIDE, TOKENS)  # of prompts
+NARROW = Tile(1, TOKENS)  # of a few sequences that go on together
 
 
 @register_model(Tile)
@@ -81,50 +83,112 @@ def typed(kinds: tuple, integers: tuple[int, ...]) -> tuple:
     return tuple(types.int64 if i in integers else kind for i, kind in enumerate(kinds))
 
 
-@intrinsic
-def empty_tile(_typing: Any) -> Any:
-    return tile(), lambda _context, _builder, _sig, _values: ir.Constant(tile.llvm, None)
+def tile_access(kind: Tile) -> tuple[Any, Any]:
+    """load(float32 array, i) and store(array, i, tile): the tile's vectors, side by side."""
+
+    def load_tile(_typing: Any, array: Any, _at: Any) -> Any:
+        def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            emit = Emitter(context, builder, sig.args, values)
+            out = ir.Constant(kind.llvm, ir.Undefined)
+            for i in range(kind.llvm.count):
+                out = builder.insert_value(out, emit.vector(emit.address(0, values[1]), 64 * i, f32x16), i)
+            return out
+
+        return kind(array, types.int64), lowered
+
+    def store_tile(_typing: Any, array: Any, _at: Any, value: Any) -> Any:
+        def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            start = Emitter(context, builder, sig.args, values).address(0, values[1])
+            for i in range(kind.llvm.count):
+                store(builder, builder.extract_value(values[2], i), builder.gep(start, [ir.Constant(I64, 16 * i)]))
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, value), lowered
+
+    return intrinsic(load_tile), intrinsic(store_tile)
 
 
-@intrinsic
-def load_tile(_typing: Any, array: Any, _at: Any) -> Any:
-    """(float32 array, i): WIDE · TOKENS vectors, side by side."""
-
-    def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        emit = Emitter(context, builder, sig.args, values)
-        total = ir.Constant(tile.llvm, ir.Undefined)
-        for i in range(WIDE * TOKENS):
-            total = builder.insert_value(total, emit.vector(emit.address(0, values[1]), 64 * i, f32x16), i)
-        return total
-
-    return tile(array, types.int64), lowered
+load_whole, store_whole = tile_access(WHOLE)
+load_narrow, store_narrow = tile_access(NARROW)
 
 
-@intrinsic
-def store_tile(_typing: Any, array: Any, _at: Any, value: Any) -> Any:
-    """The opposite of load_tile."""
+class Act8Tokens:
+    """The tokens of a tile: addresses of their codes in one block of columns, their scales and sums of codes there.
 
-    def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        start = Emitter(context, builder, sig.args, values).address(0, values[1])
-        for i in range(WIDE * TOKENS):
-            at = builder.gep(start, [ir.Constant(I64, 16 * i)])
-            store(builder, builder.extract_value(values[2], i), at)
-        return context.get_dummy_value()
+    x int8 (tokens, cols), x_scales float32 (tokens, cols / 32), x_sums int16 (tokens, cols / 32, 2), all flat, are the
+    arguments from number `first` on; behind them token, last, cols, block: the tile's tokens are token, token + 1, … up to
+    `last`, which stands in for those after it.
+    """
 
-    return types.void(array, types.int64, value), lowered
+    def __init__(self, emit: Emitter, first: int):
+        b = emit.builder
+        token, last, cols, block = emit.values[first + 3 : first + 7]
+        blocks = b.lshr(cols, ir.Constant(I64, 5))
+        rows = emit.tokens(token, last)
+        column = b.shl(block, ir.Constant(I64, 5))
+        self.codes = [emit.address(first, flat(b, row, cols, column)) for row in rows]
+        at = [flat(b, row, blocks, block) for row in rows]
+        self.scales = [splat(b, b.load(emit.address(first + 1, i)), 16) for i in at]
+        self._sums = [half_sums(b, emit.address(first + 2, b.shl(i, ir.Constant(I64, 1)))) for i in at]
+
+    def sums(self, builder: Any, half: int | None) -> list[Any]:
+        """Of each token: the sum of a half's codes, or of the whole block's."""
+        return [builder.add(*pair) if half is None else pair[half] for pair in self._sums]
 
 
-def act8_block(offset: int, halves: bool, has_minimum: bool, behind: int) -> Any:
-    """The operation that adds one block of 32 columns of a format to a tile.
+class Act8Block:
+    """Adds one block of 32 columns of a format to a tile: what both operations below do once they have their operands."""
+
+    def __init__(self, offset: int, halves: bool, has_minimum: bool):
+        self.offset, self.has_minimum = offset, has_minimum
+        self.halves: tuple[int | None, ...] = (0, 1) if halves else (None,)
+        self.dot = (isa.DOT_BIASED if offset == 128 else isa.DOT)[variant.ACTIVE]
+
+    def add(self, emit: Emitter, kind: Tile, out: Any, tokens: Act8Tokens, codes: Any, scale: Any, minimum: Any) -> Any:
+        """codes(c), scale(half), minimum(half): a list of vectors, one per group."""
+        b = emit.builder
+        for half in self.halves:
+            sums = tokens.sums(b, half)
+            acc = [[self.start(b, s) for s in sums] for _ in range(kind.groups)]
+            for c in range(8) if half is None else range(4 * half, 4 * half + 4):
+                weights = codes(c)
+                for t in range(TOKENS):
+                    word = emit.word(tokens.codes[t], 4 * c)
+                    for r in range(kind.groups):
+                        acc[r][t] = self.dot(b, acc[r][t], weights[r], word)
+            for r, scale_r in enumerate(scale(half or 0)):
+                for t in range(TOKENS):
+                    product = b.fmul(scale_r, tokens.scales[t])
+                    out = emit.fma(out, r * TOKENS + t, b.sitofp(acc[r][t], f32x16.llvm), product)
+            if self.has_minimum:
+                out = self.subtract(emit, out, tokens, minimum(half or 0), sums)
+        return out
+
+    def start(self, b: Any, total: Any) -> Any:
+        """Σ -offset·x, so that unsigned codes can be multiplied."""
+        if self.offset == 128:
+            return isa.START_BIASED[variant.ACTIVE](b, total)
+        return splat(b, b.mul(total, ir.Constant(I32, -self.offset)), 16)
+
+    def subtract(self, emit: Emitter, out: Any, tokens: Act8Tokens, minima: list, sums: list) -> Any:
+        b = emit.builder
+        weights = [b.fmul(tokens.scales[t], splat(b, b.sitofp(sums[t], F32), 16)) for t in range(TOKENS)]
+        for r, minimum in enumerate(minima):
+            for t in range(TOKENS):
+                out = emit.fma(out, r * TOKENS + t, b.fneg(minimum), weights[t])
+        return out
+
+
+def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> Any:
+    """The operation that adds a block, unpacked in memory, to a WHOLE tile.
 
     (tile, codes, at, stride, scales, s_at, s_stride, x, x_scales, x_sums, token, last, cols, block)
     codes: int8 array, 8 vectors of a group at `at`, those of the next group `stride` behind. scales: float32 array, a vector
-    per half block at s_at (next group: + s_stride), the minima `behind` it. x int8 (tokens, cols), x_scales float32 (tokens,
-    cols / 32), x_sums int16 (tokens, cols / 32, 2), all flat: the tile's tokens are token, token + 1, … up to `last`, which
-    stands in for those after it.
+    per half block at s_at (next group: + s_stride), the minima `behind` it. The rest: see Act8Tokens.
     """
+    operation = Act8Block(offset, halves, has_minimum)
 
-    def add_act8_block(
+    def add_unpacked_block(
         _typing: Any, total: Any, codes: Any, at: Any, stride: Any, scales: Any, s_at: Any, s_stride: Any,
         x: Any, x_scales: Any, x_sums: Any, token: Any, last: Any, cols: Any, block: Any,
     ) -> Any:  # fmt: skip
@@ -133,55 +197,41 @@ def act8_block(offset: int, halves: bool, has_minimum: bool, behind: int) -> Any
         def lowered(context: Any, builder: Any, sig: Any, v: Any) -> Any:
             emit = Emitter(context, builder, sig.args, v)
             group, scale = emit.strided(1, v[2], v[3], WIDE), emit.strided(4, v[5], v[6], WIDE)
-            tokens, cols, block = emit.tokens(v[10], v[11]), v[12], v[13]
-            blocks = builder.lshr(cols, ir.Constant(I64, 5))
-            token = [emit.address(7, flat(builder, t, cols, builder.shl(block, ir.Constant(I64, 5)))) for t in tokens]
-            at = [flat(builder, t, blocks, block) for t in tokens]
-            factor = [splat(builder, builder.load(emit.address(8, i)), 16) for i in at]
-            sums = [half_sums(builder, emit.address(9, builder.shl(i, ir.Constant(I64, 1)))) for i in at]
-            out = v[0]
-            for half in range(2) if halves else (None,):
-                total_of = [builder.add(*s) if half is None else s[half] for s in sums]
-                out = add_half(emit, out, half, group, token, scale, factor, total_of)
-            return out
+            return operation.add(
+                emit, WHOLE, v[0], Act8Tokens(emit, 7),
+                codes=lambda c: [emit.vector(p, 64 * c, u8x64) for p in group],
+                scale=lambda half: [emit.vector(p, 64 * half, f32x16) for p in scale],
+                minimum=lambda half: [emit.vector(p, 4 * behind + 64 * half, f32x16) for p in scale],
+            )  # fmt: skip
 
-        return tile(*typed(kinds, (2, 3, 5, 6, 10, 11, 12, 13))), lowered
+        return WHOLE(*typed(kinds, (2, 3, 5, 6, 10, 11, 12, 13))), lowered
 
-    def add_half(
-        emit: Emitter, out: Any, half: int | None, group: list, token: list, scale: list, factor: list, total_of: list
-    ) -> Any:
-        b = emit.builder
-        acc = [[start(b, s) for s in total_of] for _ in range(WIDE)]
-        for c in range(8) if half is None else range(4 * half, 4 * half + 4):
-            weights = [emit.vector(p, 64 * c, u8x64) for p in group]
-            for t in range(TOKENS):
-                x_word = emit.word(token[t], 4 * c)
-                for r in range(WIDE):
-                    acc[r][t] = byte_dot(b, acc[r][t], weights[r], x_word)
-        for r in range(WIDE):
-            scale_r = emit.vector(scale[r], 64 * (half or 0), f32x16)
-            for t in range(TOKENS):
-                product = b.fmul(scale_r, factor[t])
-                out = emit.fma(out, r * TOKENS + t, b.sitofp(acc[r][t], f32x16.llvm), product)
-        return subtract_minima(emit, out, half, scale, factor, total_of) if has_minimum else out
+    return intrinsic(add_unpacked_block)
 
-    def start(b: Any, total: Any) -> Any:
-        """Σ -offset·x, so that unsigned codes can be multiplied."""
-        if offset == 128:
-            return isa.START_BIASED[variant.ACTIVE](b, total)
-        return splat(b, b.mul(total, ir.Constant(I32, -offset)), 16)
 
-    def subtract_minima(emit: Emitter, out: Any, half: int | None, scale: list, factor: list, total_of: list) -> Any:
-        b = emit.builder
-        for r in range(WIDE):
-            minimum = b.fneg(emit.vector(scale[r], 4 * behind + 64 * (half or 0), f32x16))
-            for t in range(TOKENS):
-                weight = b.fmul(factor[t], splat(b, b.sitofp(total_of[t], F32), 16))
-                out = emit.fma(out, r * TOKENS + t, minimum, weight)
-        return out
+def add_in_registers(offset: int, halves: bool, has_minimum: bool) -> Any:
+    """The operation that adds a block, held in registers, to a NARROW tile.
 
-    byte_dot = (isa.DOT_BIASED if offset == 128 else isa.DOT)[variant.ACTIVE]
-    return intrinsic(add_act8_block)
+    (tile, 8 vectors of codes, scales and minima of both halves, x, x_scales, x_sums, token, last, cols, block)
+    """
+    operation = Act8Block(offset, halves, has_minimum)
+
+    def add_register_block(
+        _typing: Any, total: Any, codes: Any, scales: Any, minima: Any,
+        x: Any, x_scales: Any, x_sums: Any, token: Any, last: Any, cols: Any, block: Any,
+    ) -> Any:  # fmt: skip
+        kinds = (total, codes, scales, minima, x, x_scales, x_sums, token, last, cols, block)
+
+        def lowered(context: Any, builder: Any, sig: Any, v: Any) -> Any:
+            def part(argument: int) -> Any:
+                return lambda i: [builder.extract_value(v[argument], i)]
+
+            emit = Emitter(context, builder, sig.args, v)
+            return operation.add(emit, NARROW, v[0], Act8Tokens(emit, 4), part(1), part(2), part(3))
+
+        return NARROW(*typed(kinds, (7, 8, 9, 10))), lowered
+
+    return intrinsic(add_register_block)
 
 
 def flat(builder: Any, row: Any, width: Any, column: Any) -> Any:
@@ -198,7 +248,7 @@ def add_column(
     _typing: Any, total: Any, w: Any, at: Any, stride: Any, x: Any, token: Any, last: Any, cols: Any, column: Any
 ) -> Any:
     """(tile, w, at, stride, x, token, last, cols, column): adds one column of float32 weights, 16 rows side by side in w,
-    a group `stride` behind the one before; x float32 (tokens, cols), flat; tokens as in act8_block."""
+    a group `stride` behind the one before; x float32 (tokens, cols), flat; tokens as in Act8Tokens."""
     kinds = (total, w, at, stride, x, token, last, cols, column)
 
     def lowered(context: Any, builder: Any, sig: Any, v: Any) -> Any:
@@ -211,4 +261,4 @@ def add_column(
                 out = emit.fma(out, r * TOKENS + t, weights[r], value)
         return out
 
-    return tile(*typed(kinds, (2, 3, 5, 6, 7, 8))), lowered
+    return WHOLE(*typed(kinds, (2, 3, 5, 6, 7, 8))), lowered
