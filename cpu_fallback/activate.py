@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from numba import prange
+from cpu_fallback.activations import PART, activated
+from cpu_fallback.jit import kernel, span
+from cpu_fallback.lanes import LANES, ZERO, load_up_to, shares, store_up_to
 
-from cpu_fallback.activations import CHUNK, activated
-from cpu_fallback.jit import parallel_kernel
+
+def parts(*, n: int, **_: int) -> int:
+    return shares(-(-n // LANES), n, PART)
 
 
-@parallel_kernel
-def activate(x, n, activation):
+@kernel
+def activate(x, n, activation, part, parts, scratch):
     """x (n)."""
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        for i in range(chunk * CHUNK, min(chunk * CHUNK + CHUNK, n)):
-            x[i] = activated(x[i], activation)
+    first, last = span(-(-n // LANES), part, parts)
+    for i in range(first * LANES, last * LANES, LANES):
+        store_up_to(x, i, n, activated(load_up_to(x, i, n, ZERO, scratch), activation), scratch)
     return 0

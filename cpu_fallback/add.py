@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from numba import prange
-
 from cpu_fallback.checks import BAD_PARAMETERS
-from cpu_fallback.jit import device, parallel_kernel
+from cpu_fallback.jit import kernel, span
+from cpu_fallback.lanes import LANES, ZERO, load_up_to, shares, store_up_to
 
-CHUNK = 4096  # elements that one thread takes at a time
-
-
-@device
-def add_to(x, y):
-    for i in range(x.size):
-        x[i] += y[i]
+CHUNK = 4096  # elements that are dealt out as one, within a repetition of y
+PART = 4 * CHUNK
 
 
-@parallel_kernel
-def add(x, y, n, period):
+def parts(*, n: int, period: int, **_: int) -> int:
+    return shares(n // period * -(-period // CHUNK), n, PART) if period else 1
+
+
+@kernel
+def add(x, y, n, period, part, parts, scratch):
     """x (n), y (period), n a multiple of period."""
     if period < 1 or n % period:
         return BAD_PARAMETERS
     chunks = (period + CHUNK - 1) // CHUNK  # of one repetition
-    for task in prange(n // period * chunks):
-        start, low = task // chunks * period, task % chunks * CHUNK
+    first, last = span(n // period * chunks, part, parts)
+    for chunk in range(first, last):
+        start, low = chunk // chunks * period, chunk % chunks * CHUNK
         high = min(low + CHUNK, period)
-        add_to(x[start + low : start + high], y[low:high])
+        for j in range(low, high, LANES):
+            i, end = start + j, start + high
+            value = load_up_to(x, i, end, ZERO, scratch) + load_up_to(y, j, high, ZERO, scratch)
+            store_up_to(x, i, end, value, scratch)
     return 0

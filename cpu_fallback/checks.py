@@ -15,9 +15,9 @@ SLOTS = 64  # tokens of a KV page
 
 
 @device
-def first_outside(index, column, rows, low, high):
-    """The first of `rows` index rows whose value in `column` is not in low..high-1."""
-    for i in range(rows):
+def first_outside(index, column, rows, low, high, first=0):
+    """The first of the index rows first..rows-1 whose value in `column` is not in low..high-1."""
+    for i in range(first, rows):
         value = np.int64(index[i, column])
         if value < low or value >= high:
             return i + 1
