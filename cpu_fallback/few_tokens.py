@@ -1,6 +1,6 @@
 """few_tokens: matvec_act8 for several tokens: sequences that are generated together.
 
-Each block of a weight is unpacked once, into registers, and multiplied by all tokens, four at a time; the sums of 16 rows by
+Each block of a weight is unpacked once, into registers, and multiplied by all tokens, FEW at a time; the sums of 16 rows by
 all tokens wait in scratch, which stays in the core's L1 cache.
 """
 
@@ -15,9 +15,9 @@ from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import PART_BYTES, put_tiles
 from cpu_fallback.simd import splat_f32
-from cpu_fallback.tile import TOKENS, add_in_registers, load_narrow, store_narrow
+from cpu_fallback.tile import FEW, add_in_registers, load_narrow, store_narrow
 
-TILE = TOKENS * ROWS  # floats of a tile's sums
+TILE = FEW * ROWS  # floats of a tile's sums
 SUMS = ROWS  # where they begin, behind 16 spare floats
 
 
@@ -55,7 +55,7 @@ def few_tokens(layout: Layout):
         if row0 < 0 or row0 + rows > stride:
             return BAD_PARAMETERS
         x, x_scale, x_sum, target = x_codes.reshape(-1), x_scales.reshape(-1), x_sums.reshape(-1), out.reshape(-1)
-        units, tiles = cols // unit, (tokens + TOKENS - 1) // TOKENS
+        units, tiles = cols // unit, (tokens + FEW - 1) // FEW
         first, last = span((rows + ROWS - 1) // ROWS, part, parts)
         for group in range(first, last):
             scratch[SUMS : SUMS + tiles * TILE] = np.float32(0)
@@ -67,10 +67,10 @@ def few_tokens(layout: Layout):
                         y = load_narrow(scratch, SUMS + t * TILE)
                         y = add_block(
                             y, block_codes, scales, minima,
-                            x, x_scale, x_sum, t * TOKENS, tokens - 1, cols, u * unit_blocks + j,
+                            x, x_scale, x_sum, t * FEW, tokens - 1, cols, u * unit_blocks + j,
                         )  # fmt: skip
                         store_narrow(scratch, SUMS + t * TILE, y)
-            put_tiles(scratch, SUMS, 1, target, stride, 0, tokens, row0, group * ROWS, rows)
+            put_tiles(scratch, SUMS, 1, FEW, target, stride, 0, tokens, row0, group * ROWS, rows)
         return 0
 
     return few_tokens

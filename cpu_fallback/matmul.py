@@ -105,7 +105,7 @@ def matmul(layout: Layout | FloatLayout):
                                 values, token + t * TOKENS, tokens - 1, cols, column + k,
                             )  # fmt: skip
                         store_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
-                put_tiles(scratch, SUMS, WIDE, target, stride, token, count, row0, group * GROUP, rows)
+                put_tiles(scratch, SUMS, WIDE, TOKENS, target, stride, token, count, row0, group * GROUP, rows)
         return 0
 
     return matmul

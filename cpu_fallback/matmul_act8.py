@@ -90,7 +90,7 @@ def matmul_act8(layout: Layout):
                                 SCALES // WIDE, x, scales, sums, token + t * TOKENS, tokens - 1, cols, block + b,
                             )  # fmt: skip
                         store_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
-                put_tiles(scratch, SUMS, WIDE, target, stride, token, count, row0, group * GROUP, rows)
+                put_tiles(scratch, SUMS, WIDE, TOKENS, target, stride, token, count, row0, group * GROUP, rows)
         return 0
 
     return matmul_act8

@@ -20,12 +20,12 @@ def parts(*, rows: int, weight_bytes: int, **_: int) -> int:
     return max(1, min(-(-rows // ROWS), weight_bytes // PART_BYTES))
 
 
-FEW = 32  # tokens; for more it pays to unpack a weight to memory first
+MOST = 32  # tokens; for more it pays to unpack a weight to memory first
 
 
 def stand_in(*, tokens: int, **_: int) -> str | None:
     """The op whose twin takes a call of this one."""
-    return None if tokens == 1 else "few_tokens" if tokens <= FEW else "matmul_act8"
+    return None if tokens == 1 else "few_tokens" if tokens <= MOST else "matmul_act8"
 
 
 def dots(layout: Layout):

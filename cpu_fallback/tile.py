@@ -1,6 +1,6 @@
 """Register tiles of matrix products: weight rows by tokens, all sums in vector registers.
 
-A tile is one or WIDE weight groups of 16 rows by TOKENS tokens; a lane is a row, so nothing is summed across lanes, and every
+A tile is some weight groups of 16 rows by some tokens; a lane is a row, so nothing is summed across lanes, and every
 output is one chain of fused multiply-adds over the blocks in order: the same bits for any tile shape and vector width.
 The operations are LLVM code written by Python loops, because a tile must be unrolled whole.
 """
@@ -16,8 +16,10 @@ from numba.extending import intrinsic, models, register_model
 from cpu_fallback import isa, variant
 from cpu_fallback.simd import F32, I32, I64, Vector, f32x16, i32x16, load, splat, store, u8x64
 
-SHAPES = {"avx512vnni": (2, 4)}
-WIDE, TOKENS = SHAPES.get(variant.ACTIVE, (1, 4))  # of a tile: what fits the vector registers
+# Groups and tokens of a tile of prompts, and tokens of one of a few sequences: what fits the vector registers, and enough
+# sums side by side that none waits for its own last addition.
+SHAPES = {"avx512vnni": (2, 4, 8)}
+WIDE, TOKENS, FEW = SHAPES.get(variant.ACTIVE, (1, 4, 4))
 
 
 class Tile(types.Type):
@@ -30,7 +32,7 @@ class Tile(types.Type):
 
 
 WHOLE = Tile(WIDE, TOKENS)  # of prompts
-NARROW = Tile(1, TOKENS)  # of a few sequences that go on together
+NARROW = Tile(1, FEW)  # of a few sequences that go on together
 
 
 @register_model(Tile)
@@ -54,10 +56,10 @@ class Emitter:
         b = self.builder
         return [self.address(argument, b.add(start, b.mul(stride, ir.Constant(I64, i)))) for i in range(count)]
 
-    def tokens(self, first: Any, last: Any) -> list[Any]:
+    def tokens(self, count: int, first: Any, last: Any) -> list[Any]:
         """first, first + 1, …, none beyond last."""
         b, out = self.builder, []
-        for t in range(TOKENS):
+        for t in range(count):
             token = b.add(first, ir.Constant(I64, t))
             out.append(b.select(b.icmp_signed("<", token, last), token, last))
         return out
@@ -120,11 +122,11 @@ class Act8Tokens:
     `last`, which stands in for those after it.
     """
 
-    def __init__(self, emit: Emitter, first: int):
+    def __init__(self, emit: Emitter, count: int, first: int):
         b = emit.builder
         token, last, cols, block = emit.values[first + 3 : first + 7]
         blocks = b.lshr(cols, ir.Constant(I64, 5))
-        rows = emit.tokens(token, last)
+        rows = emit.tokens(count, token, last)
         column = b.shl(block, ir.Constant(I64, 5))
         self.codes = [emit.address(first, flat(b, row, cols, column)) for row in rows]
         at = [flat(b, row, blocks, block) for row in rows]
@@ -152,16 +154,16 @@ class Act8Block:
             acc = [[self.start(b, s) for s in sums] for _ in range(kind.groups)]
             for c in range(8) if half is None else range(4 * half, 4 * half + 4):
                 weights = codes(c)
-                for t in range(TOKENS):
+                for t in range(kind.tokens):
                     word = emit.word(tokens.codes[t], 4 * c)
                     for r in range(kind.groups):
                         acc[r][t] = self.dot(b, acc[r][t], weights[r], word)
             for r, scale_r in enumerate(scale(half or 0)):
-                for t in range(TOKENS):
+                for t in range(kind.tokens):
                     product = b.fmul(scale_r, tokens.scales[t])
-                    out = emit.fma(out, r * TOKENS + t, b.sitofp(acc[r][t], f32x16.llvm), product)
+                    out = emit.fma(out, r * kind.tokens + t, b.sitofp(acc[r][t], f32x16.llvm), product)
             if self.has_minimum:
-                out = self.subtract(emit, out, tokens, minimum(half or 0), sums)
+                out = self.subtract(emit, kind, out, tokens, minimum(half or 0), sums)
         return out
 
     def start(self, b: Any, total: Any) -> Any:
@@ -170,12 +172,12 @@ class Act8Block:
             return isa.START_BIASED[variant.ACTIVE](b, total)
         return splat(b, b.mul(total, ir.Constant(I32, -self.offset)), 16)
 
-    def subtract(self, emit: Emitter, out: Any, tokens: Act8Tokens, minima: list, sums: list) -> Any:
+    def subtract(self, emit: Emitter, kind: Tile, out: Any, tokens: Act8Tokens, minima: list, sums: list) -> Any:
         b = emit.builder
-        weights = [b.fmul(tokens.scales[t], splat(b, b.sitofp(sums[t], F32), 16)) for t in range(TOKENS)]
+        weights = [b.fmul(tokens.scales[t], splat(b, b.sitofp(sums[t], F32), 16)) for t in range(kind.tokens)]
         for r, minimum in enumerate(minima):
-            for t in range(TOKENS):
-                out = emit.fma(out, r * TOKENS + t, b.fneg(minimum), weights[t])
+            for t in range(kind.tokens):
+                out = emit.fma(out, r * kind.tokens + t, b.fneg(minimum), weights[t])
         return out
 
 
@@ -198,7 +200,7 @@ def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> A
             emit = Emitter(context, builder, sig.args, v)
             group, scale = emit.strided(1, v[2], v[3], WIDE), emit.strided(4, v[5], v[6], WIDE)
             return operation.add(
-                emit, WHOLE, v[0], Act8Tokens(emit, 7),
+                emit, WHOLE, v[0], Act8Tokens(emit, TOKENS, 7),
                 codes=lambda c: [emit.vector(p, 64 * c, u8x64) for p in group],
                 scale=lambda half: [emit.vector(p, 64 * half, f32x16) for p in scale],
                 minimum=lambda half: [emit.vector(p, 4 * behind + 64 * half, f32x16) for p in scale],
@@ -227,7 +229,7 @@ def add_in_registers(offset: int, halves: bool, has_minimum: bool) -> Any:
                 return lambda i: [builder.extract_value(v[argument], i)]
 
             emit = Emitter(context, builder, sig.args, v)
-            return operation.add(emit, NARROW, v[0], Act8Tokens(emit, 4), part(1), part(2), part(3))
+            return operation.add(emit, NARROW, v[0], Act8Tokens(emit, FEW, 4), part(1), part(2), part(3))
 
         return NARROW(*typed(kinds, (7, 8, 9, 10))), lowered
 
@@ -255,7 +257,7 @@ def add_column(
         emit = Emitter(context, builder, sig.args, v)
         weights = [emit.vector(p, 0, f32x16) for p in emit.strided(1, v[2], v[3], WIDE)]
         out = v[0]
-        for t, token in enumerate(emit.tokens(v[5], v[6])):
+        for t, token in enumerate(emit.tokens(TOKENS, v[5], v[6])):
             value = splat(builder, builder.load(emit.address(4, flat(builder, token, v[7], v[8]))), 16)
             for r in range(WIDE):
                 out = emit.fma(out, r * TOKENS + t, weights[r], value)
