@@ -16,9 +16,11 @@ from cpu_fallback.simd import (
     from_bits,
     load_u8,
     load_u8_i32,
+    load_u16,
     load_u32,
     select_i32,
     splat_i32,
+    store_u16,
     store_u32,
 )
 
@@ -82,7 +84,7 @@ def looked_up(values, codes):
 @device
 def put_half(raw, start, w, at, row):
     """A float16 of the file to lane `row` of 16 of them."""
-    w[at + 2 * row], w[at + 2 * row + 1] = raw[start], raw[start + 1]
+    store_u16(w, at + 2 * row, load_u16(raw, start))
 
 
 @device

@@ -5,14 +5,13 @@ from __future__ import annotations
 from cpu_fallback.isa import load_f16
 from cpu_fallback.jit import device
 from cpu_fallback.layout import ROWS, FloatLayout
-from cpu_fallback.simd import load_bf16, load_f32, load_u32, store_u32
+from cpu_fallback.simd import load_bf16, load_f32, load_u16, load_u32, store_u16, store_u32
 
 
 @device
 def pack_2(raw, start, w, at, row, cols):
     for k in range(cols):
-        target = at + 2 * (ROWS * k + row)
-        w[target], w[target + 1] = raw[start + 2 * k], raw[start + 2 * k + 1]
+        store_u16(w, at + 2 * (ROWS * k + row), load_u16(raw, start + 2 * k))
 
 
 @device

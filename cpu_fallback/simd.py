@@ -233,6 +233,7 @@ load_u8_i32 = loader(
 load_i8_i32 = loader(
     "load_i8_i32", i32x16, BYTES16, lambda b, v: b.sext(v, i32x16.llvm), "(array, i) -> i32x16: 16 signed bytes."
 )
+load_u16 = loader("load_u16", types.int64, I16, lambda b, v: b.zext(v, I64), "(array, i) -> int64: 2 bytes from i.")
 load_u32 = loader("load_u32", types.int64, I32, lambda b, v: b.zext(v, I64), "(array, i) -> int64: 4 bytes from i.")
 
 
@@ -258,6 +259,7 @@ store_u8 = storer("store_u8", u8x64, same, "(array, i, u8x64): 64 bytes from ele
 store_i32_u8 = storer(
     "store_i32_u8", i32x16, lambda b, v: b.trunc(v, BYTES16), "(array, i, i32x16): the lanes' low bytes, 16 bytes."
 )
+store_u16 = storer("store_u16", types.int64, lambda b, v: b.trunc(v, I16), "(array, i, int64): 2 bytes from element i.")
 store_u32 = storer("store_u32", types.int64, lambda b, v: b.trunc(v, I32), "(array, i, int64): 4 bytes from element i.")
 
 
