@@ -11,7 +11,7 @@ from cpu_fallback.vector_math import erf_f32, exp_f32, tanh_f32
 SILU, GELU, GELU_TANH = 0, 1, 2  # and 3: the square of max(x, 0)
 SQRT_HALF = math.sqrt(0.5)
 TANH_SCALE, TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
-PART = 4096  # elements, a few microseconds of exp
+PART = 2048  # elements, some microseconds with what is done to them
 
 
 @inlined
