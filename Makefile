@@ -6,7 +6,7 @@ RUN    ?= pytest            # `make coverage` runs the same tests under coverage
 PROMPT ?= Once upon a time
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory wheel clean
+.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory bench-cpu-claims wheel clean
 
 generate: $(VENV)/.core
 	$(PY) -m wgpu_infer.generate "$(PROMPT)"
@@ -32,6 +32,9 @@ bench-cpu-inference: $(VENV)/.core
 
 bench-cpu-memory: $(VENV)/.core
 	$(PY) benches/cpu_memory.py $(BENCH)
+
+bench-cpu-claims: $(VENV)/.core
+	$(PY) benches/cpu_claims.py $(BENCH)
 
 wheel: $(VENV)/.dev
 	$(PY) -m build --wheel

@@ -89,6 +89,25 @@ def sum_of_squares(x, start, n, pad):
     return sum_of_four(a, b, c, d)
 
 
+@inlined
+def dot_f32(x, i, y, j, n):
+    """Σ x[i + k] · y[j + k] over n elements, as float32: sums of every 64th product, added as a tree, then the n % 16 last
+    products one by one."""
+    a, b, c, d = splat_f32(0.0), splat_f32(0.0), splat_f32(0.0), splat_f32(0.0)
+    whole, vectors = n // STRIDE * STRIDE, n // LANES * LANES
+    for k in range(0, whole, STRIDE):
+        a = fma(load_f32(x, i + k), load_f32(y, j + k), a)
+        b = fma(load_f32(x, i + k + 16), load_f32(y, j + k + 16), b)
+        c = fma(load_f32(x, i + k + 32), load_f32(y, j + k + 32), c)
+        d = fma(load_f32(x, i + k + 48), load_f32(y, j + k + 48), d)
+    for k in range(whole, vectors, LANES):
+        a = fma(load_f32(x, i + k), load_f32(y, j + k), a)
+    total = sum_of_four(a, b, c, d)
+    for k in range(vectors, n):
+        total += element(x, i + k) * element(y, j + k)
+    return total
+
+
 def shares(things: int, elements: int, at_least: int) -> int:
     """How many parts `things` that can be dealt out are worth, of `elements` in all, with `at_least` in a part."""
     return max(1, min(things, elements // at_least))

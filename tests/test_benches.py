@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from benches import cpu_memory, llama_cpp_peer
+from benches import cpu_claims, cpu_memory, kernel_claims, llama_cpp_peer, process_claims, scalar_twins
+from benches.claim import Finding
+from benches.claim_cases import attention_case, product_case
 from benches.comparison import count_same, make_prompts, possible_rows, summarise
 from benches.cpu_targets import ROWS, SHARES, TARGETS, Workload, judge, least_share, target_of
 from benches.harness import Column, Report, Runs, Spread, Table, alternate, machine, spread
 from benches.llama_cpp_peer import FEATURES, missing_features
 from benches.model_files import model_files, split_model
 from benches.neighbours import busy_ticks, process_ticks
+from benches.op_calls import op_call
 from benches.our_engine import run_ours, weight_bytes
 from benches.read_rate import ReadRate, add_words, as_words, weight_arrays
 from wgpu_infer import LLM
+from wgpu_infer.backends.reference import ReferenceBackend
+from wgpu_infer.contracts import matvec_act8
+from wgpu_infer.contracts.cases import random_weight
+from wgpu_infer.contracts.table import OPS
 
 SYSTEM_INFO = "CPU : SSE3 = 1 | AVX2 = 1 | F16C = 1 | FMA = 0 | AVX512 = 1 | REPACK = 1 | "
 
@@ -216,3 +225,108 @@ def test_a_peer_that_cannot_load_says_so(tmp_path):
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")
     with pytest.raises(RuntimeError, match="ended with status"):
         llama_cpp_peer.LlamaCppPeer(tmp_path / "broken.gguf")
+
+
+# -- claims
+
+
+@pytest.mark.parametrize(
+    ("figure", "sign", "limit", "verdict"),
+    [
+        (1.5, "≥", 1.5, "HOLDS"),
+        (1.49, "≥", 1.5, "FALSIFIED"),
+        (2.0, "≤", 2.0, "HOLDS"),
+        (2.01, "≤", 2.0, "FALSIFIED"),
+        (1.0, "<", 1.0, "FALSIFIED"),
+        (float("nan"), "≤", 1.0, "FALSIFIED"),
+        (float("nan"), "≥", 1.0, "FALSIFIED"),
+    ],
+)
+def test_a_claim_holds_or_is_falsified(figure, sign, limit, verdict):
+    finding = Finding("x", figure, sign, limit, "ms")
+    row = {"claim": "c", "others": None} | finding.row()
+    assert finding.verdict == row["verdict"] == verdict
+    assert verdict in cpu_claims.show(row) and f"{sign} {limit:g} ms" in cpu_claims.show(row)
+
+
+@pytest.mark.parametrize(("second", "status"), [(2.0, 0), (1.0, 1)])
+def test_a_falsified_claim_is_the_status(tmp_path, monkeypatch, second, status):
+    def claim():
+        yield Finding("first", 2.0, "≥", 1.5, "x", each=[2.0])
+        yield Finding("second", second, "≥", 1.5, "x")
+
+    monkeypatch.setitem(cpu_claims.CLAIMS, "dot", claim)
+    done = CliRunner().invoke(cpu_claims.main, ["--only", "dot", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == status
+    assert done.output.endswith(f"{2 - status} of 2 claims hold\n")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["verdict"] for row in rows] == ["HOLDS", "FALSIFIED" if status else "HOLDS"]
+    assert rows[0]["claim"] == "dot" and rows[0]["each"] == [2.0]
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 63, 64, 65, 100, 129, 1000])
+def test_dots_are_the_sum_of_products(n):
+    rng = np.random.default_rng(n)
+    x, y = rng.standard_normal((3, n)).astype(np.float32), rng.standard_normal(n).astype(np.float32)
+    expected, bound = x.astype(np.float64) @ y, 1e-6 * (np.abs(x) @ np.abs(y))
+    for each in (kernel_claims.simd_dot, scalar_twins.dot):
+        out = np.full(3, np.nan, np.float32)
+        kernel_claims.row_dots(each)(x, y, out, 2)
+        assert (np.abs(out - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("name", ["matvec_act8 Q4_K", "matmul_act8 Q6_K", "rms_norm", "softmax", "glu", "attention"])
+def test_scalar_twins_compute_what_the_contract_says(name):
+    op, case, result = next((op, case, out) for found, op, case, out in kernel_claims.twins() if found == name)
+    expected = OPS[op].reference(*case.operands.values(), **case.params)
+    assert kernel_claims.relative_error(result, expected) < 1e-5
+
+
+def test_the_scalar_dequantize_equals_the_format():
+    w = random_weight("Q4_K", 3, 512, seed=4)
+    out = np.empty((6, 256), np.float32)
+    with scalar_twins.scalar_code():
+        scalar_twins.dequantize_q4_k(w.data.reshape(6, 144), scalar_twins.HALVES, out)
+    assert (out.reshape(3, 512) == w.values()).all()
+
+
+def test_scalar_code_has_no_vectors():
+    def double(x):
+        for i in range(x.size):
+            x[i] += x[i]
+
+    def has_vectors():
+        function = scalar_twins.plain(double)
+        function(np.ones(4, np.float32))
+        return "x float>" in function.inspect_llvm(function.signatures[0])
+
+    assert has_vectors()
+    with scalar_twins.scalar_code():
+        assert not has_vectors()
+    assert has_vectors()
+
+
+def test_an_op_call_runs_a_case():
+    op = OPS["matmul_act8"]
+    case = matvec_act8.make_case("Q4_0", 37, 512, 19)
+    call = op_call(ReferenceBackend(), op, case)
+    call.run()
+    assert kernel_claims.relative_error(call.result(), op.reference(*case.operands.values())) < 1e-6
+
+
+def test_cases_of_claims_are_those_of_the_contract():
+    """Index, pages and sizes fit each other: the reference computes them, and every key counts."""
+    case = attention_case(2, 70, kv_heads=4)
+    first, last = OPS["attention"].reference(*case.operands.values(), **case.params)
+    case.operands["kv"].v[case.operands["kv"].table[0, 1], :, 69 % 64] += 1
+    moved = OPS["attention"].reference(*case.operands.values(), **case.params)
+    assert (moved[0] == first).all() and (moved[1] != last).all()
+    product = product_case(3, 64, tokens=2)
+    assert OPS["matmul_act8"].reference(*product.operands.values()).shape == (2, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux says what is resident")
+def test_growth_is_what_was_touched():
+    grown = process_claims.peak_growth(lambda: np.ones(1 << 26, np.uint8))
+    assert 0.99 * (1 << 26) < grown < 1.2 * (1 << 26)
+    assert process_claims.peak_growth(lambda: np.empty(1 << 26, np.uint8)) < 1 << 24
