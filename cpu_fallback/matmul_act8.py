@@ -18,7 +18,7 @@ from cpu_fallback.products import GROUP, put_tiles
 from cpu_fallback.simd import store_f32, store_u8
 from cpu_fallback.tile import TOKENS, WIDE, add_unpacked, load_whole, store_whole
 
-COLUMNS = 4096  # that are unpacked at a time
+COLUMNS = 1024  # that are unpacked at a time
 CHUNK = 128  # tokens that share an unpacked group
 BLOCKS = COLUMNS // BLOCK
 CODES = WIDE * ROWS * COLUMNS // 4  # float32 elements of scratch that the codes take, then scales, minima and sums
