@@ -1,8 +1,9 @@
 """Twins as plain machine code with one signature, so that a program of many ops can call them by address.
 
-`compile_entry(twin, arguments)` compiles entry(arguments' address, part, parts, scratch's address) -> status: it reads the
-twin's arguments from a record of int64 slots, in order (an array: its address and its shape; a whole number: itself; a
-float: the bits of its float64), and calls the twin. `record` writes such a record from numpy arrays and numbers.
+`compile_entry(twin, arguments)` compiles entry(arguments' address, part, parts, scratch's address) -> status: it
+reads the twin's arguments from a record of int64 slots, in order (an array: its address and its shape; a whole
+number: itself; a float: the bits of its float64), and calls the twin. `record` writes such a record from numpy arrays
+and numbers.
 """
 
 from __future__ import annotations

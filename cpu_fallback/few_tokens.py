@@ -1,7 +1,7 @@
 """few_tokens: matvec_act8 for several tokens: sequences that are generated together.
 
-Each block of a weight is unpacked once, into registers, and multiplied by all tokens, FEW at a time; the sums of 16 rows by
-all tokens wait in scratch, which stays in the core's L1 cache.
+Each block of a weight is unpacked once, into registers, and multiplied by all tokens, FEW at a time; the sums of 16
+rows by all tokens wait in scratch, which stays in the core's L1 cache.
 """
 
 from __future__ import annotations

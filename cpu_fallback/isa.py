@@ -2,8 +2,8 @@
 
 `dot(acc, w, x)` adds, per lane, four products of unsigned bytes w and signed bytes x to an int32. AVX2 adds pairs of
 products in 16 bits, which is exact for w <= 129 (x >= -127). Weights that need all 8 bits are stored plus 128:
-`start_biased(sum of x)` and `dot_biased(acc, w, x)` then give Σ (w - 128)·x in whichever way suits the CPU. All variants
-but `generic`, which multiplies and adds in two roundings, give equal bits.
+`start_biased(sum of x)` and `dot_biased(acc, w, x)` then give Σ (w - 128)·x in whichever way suits the CPU. All
+variants but `generic`, which multiplies and adds in two roundings, give equal bits.
 """
 
 from __future__ import annotations
@@ -189,7 +189,10 @@ def half_to_f32(builder: Any, bits: Any) -> Any:
 
 
 def plain_half_to_f32(builder: Any, bits: Any) -> Any:
-    """In integers, where LLVM would call a helper function that is not there. Fabian Giesen's method: scale the exponent."""
+    """In integers, where LLVM would call a helper function that is not there.
+
+    Fabian Giesen's method: scale the exponent.
+    """
     kind = i32x16.llvm
     wide = builder.zext(bits, kind)
     magnitude = builder.shl(builder.and_(wide, constant(kind, 0x7FFF)), constant(kind, 13))
@@ -212,7 +215,7 @@ def f32_to_half(builder: Any, value: Any) -> Any:
 
 
 def plain_f32_to_half(builder: Any, value: Any) -> Any:
-    """In integers, as half.py does it; the sum with 0.5 rounds a subnormal number to whole 2^-24, float16's unit there."""
+    """In integers, as half.py does it; the sum with 0.5 rounds a subnormal number to whole 2^-24, its unit."""
     kind = i32x16.llvm
     bits = builder.bitcast(value, kind)
     magnitude = builder.and_(bits, constant(kind, 0x7FFFFFFF))

@@ -18,27 +18,28 @@ import numba
 from cpu_fallback.kernel_cache import attach
 
 config: Any = numba.config
+njit: Any = numba.njit  # also with options that its type does not list
 PARALLEL = not config.BOUNDSCHECK  # an IndexError does not come out of a parallel region in one piece
 SCRATCH = 1 << 17  # float32 elements of working memory that a twin is given
 
-device = numba.njit(nogil=True, error_model="numpy")
-inlined = numba.njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)
-sums = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+device = njit(nogil=True, error_model="numpy")
+inlined = njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)
+sums = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
 
 def kernel(function: Callable) -> Any:
     """A twin. It is compiled into its entry (entry.py), which is what the cache keeps."""
-    return numba.njit(_nrt=False, nogil=True, error_model="numpy")(function)
+    return njit(_nrt=False, nogil=True, error_model="numpy")(function)
 
 
 def cached(function: Callable, name: str | None = None) -> Any:
     """A function kept in the kernel cache; one with a closure needs a name that says what is in it."""
-    return attach(numba.njit(nogil=True, error_model="numpy")(function), name)
+    return attach(njit(nogil=True, error_model="numpy")(function), name)
 
 
 def parallel_kernel(function: Callable, name: str | None = None) -> Any:
     """A cached function with numba.prange; what it calls may run on several threads at once."""
-    return attach(numba.njit(nogil=True, error_model="numpy", parallel=PARALLEL)(function), name)
+    return attach(njit(nogil=True, error_model="numpy", parallel=PARALLEL)(function), name)
 
 
 @inlined

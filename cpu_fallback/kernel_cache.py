@@ -7,9 +7,9 @@ atomically, and whatever does not verify is a miss: the kernel is compiled again
 versions of Python, numba, numpy and llvmlite, the CPU and all kernel sources, because numba would notice a change in
 a kernel's own file only.
 
-numba names machine code by the function's name and a number counted from 1 in every process, and the linker merges what has
-one name. So that a kernel from disk is never merged with another one compiled here, this process counts from a random
-number.
+numba names machine code by the function's name and a number counted from 1 in every process, and the linker merges
+what has one name. So that a kernel from disk is never merged with another one compiled here, this process counts from
+a random number.
 
 The files hold pickles, so whoever can write them runs code: the folder is ours alone (0700) or it is not used.
 Nothing here is fatal; without a usable folder kernels are compiled in every process, and a warning says why.

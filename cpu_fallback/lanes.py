@@ -91,8 +91,8 @@ def sum_of_squares(x, start, n, pad):
 
 @inlined
 def dot_f32(x, i, y, j, n):
-    """Σ x[i + k] · y[j + k] over n elements, as float32: sums of every 64th product, added as a tree, then the n % 16 last
-    products one by one."""
+    """Σ x[i + k] · y[j + k] over n elements, as float32: sums of every 64th product, added as a tree, then the n % 16
+    last products one by one."""
     a, b, c, d = splat_f32(0.0), splat_f32(0.0), splat_f32(0.0), splat_f32(0.0)
     whole, vectors = n // STRIDE * STRIDE, n // LANES * LANES
     for k in range(0, whole, STRIDE):

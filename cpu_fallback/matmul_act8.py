@@ -1,8 +1,8 @@
 """matmul_act8: y = x·Wᵀ for several tokens rounded to int8 blocks, on register tiles (tile.py).
 
-A part takes groups of rows. Of a group's rows it unpacks up to COLUMNS columns at a time, once for all tokens: codes as
-bytes, scales and minima as float32, into scratch that stays in the core's cache; then tiles of tokens walk them. Sums wait
-in scratch between two runs of columns, so how columns are cut changes no result.
+A part takes groups of rows. Of a group's rows it unpacks up to COLUMNS columns at a time, once for all tokens: codes
+as bytes, scales and minima as float32, into scratch that stays in the core's cache; then tiles of tokens walk them.
+Sums wait in scratch between two runs of columns, so how columns are cut changes no result.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """matvec_act8: y = x·Wᵀ for one token rounded to int8 blocks, straight from the packed weight: the kernel of decoding.
 
-Several tokens at once take the kernels of few_tokens.py, and many those of matmul_act8: they read each weight once for all
-of them. All add the same products in the same order, so a token's result is the same alone and in a batch, bit for bit.
+Several tokens at once take the kernels of few_tokens.py, and many those of matmul_act8: they read each weight once
+for all of them. All add the same products in the same order, so a token's result is the same alone and in a batch,
+bit for bit.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def put_rows(y, out, row0, first, rows, scratch, spare):
 
 @inlined
 def put_tiles(scratch, at, groups, each, out, stride, first_token, tokens, row0, first, rows):
-    """Sums in scratch, tiles of `groups` by `each` tokens side by side, to out (tokens, stride), flat: rows first, first + 1, … < rows."""
+    """Sums in scratch, tiles of `groups` by `each` tokens side by side, to out (tokens, stride), flat."""
     for t in range(tokens):
         source = at + t // each * (groups * each * ROWS) + t % each * ROWS
         for group in range(min(groups, (rows - first + ROWS - 1) // ROWS)):

@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from cpu_fallback.entry import I64, Entry, call_entry, entry_for, is_compiled
 from cpu_fallback.jit import SCRATCH, cached, device, parallel_kernel
 
-CALL, ARGUMENTS, PARTS, AFTER = range(4)  # columns of `ops`: address, record's position, parts, index of the op to wait for
+CALL, ARGUMENTS, PARTS, AFTER = range(4)  # columns of `ops`: address, record's place, parts, the op to wait for
 LINE = 8  # int64 of a cache line: each counter has one of its own
 SPINS = 2000  # some 20-50 µs
 
@@ -125,7 +125,10 @@ def run_together(workers, ops, records, counters, statuses, scratch, stride, yie
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a twin with arguments of these kinds. reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory."""
+    """One call of a twin with arguments of these kinds.
+
+    reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory.
+    """
 
     twin: Any
     kinds: tuple
@@ -184,8 +187,8 @@ class Program:
 
         scratch: float32 (workers, SCRATCH), no other program's at the same time.
         """
-        tail = (self.ops, self.records.ctypes.data, self.counters, self.statuses)
-        tail += (scratch.ctypes.data, 4 * SCRATCH, YIELD)
+        state = (self.ops, self.records.ctypes.data, self.counters, self.statuses)
+        tail = (*state, scratch.ctypes.data, 4 * SCRATCH, YIELD)
         if self.workers == 1:
             run_alone(*tail)
         else:

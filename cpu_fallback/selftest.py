@@ -1,12 +1,13 @@
 """Does numba work here? A tiny program with a known result, run before anything is trusted to it.
 
-It covers what this package takes from numba's private side: SIMD values, kernels called by address, kernels from the cache,
-threads that meet in a program.
+It covers what this package takes from numba's private side: SIMD values, kernels called by address, kernels from the
+cache, threads that meet in a program.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numba
 import numpy as np
@@ -16,6 +17,7 @@ from cpu_fallback.isa import dot, fma, load_f16
 from cpu_fallback.jit import SCRATCH, kernel, span
 from cpu_fallback.simd import load_u8, load_word, splat_f32, splat_i32, store_f32, to_f32
 
+config: Any = numba.config  # its attributes come from the environment
 LOG = logging.getLogger("wgpu_infer.kernels")
 TESTED = ((0, 68), (0, 69))  # numba versions from the first to before the second
 ROWS = 8
@@ -76,7 +78,7 @@ def step(twin, arguments: list[np.ndarray], parts: int, reads: set[int], writes:
 
 def run() -> str | None:
     """None when kernels can be used, else why not. A failing program is compiled once more, without the cache."""
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         return "NUMBA_DISABLE_JIT is set, and SIMD kernels exist as machine code only"
     threads.prefer_omp()
     version = tuple(int(part) for part in numba.__version__.split(".")[:2])

@@ -8,11 +8,12 @@
         for i in range(0, x.size, 16):
             store_f32(y, i, fma(factor, load_f32(x, i), load_f32(y, i)))
 
-There are four types, all 512 bits of data (or 16 flags) whatever the CPU has: `f32x16`, `i32x16`, `u8x64` (bytes, signed or
-not as an operation says) and `mask16`. LLVM cuts them into the registers of its target, so code written once gives the
-same results, bit for bit, with 512-bit, 256-bit or 128-bit registers. `+ - * / & | ^ << >>`, comparisons and unary minus
-work between equal types; shifts take a whole number. Loads and stores take a C-contiguous array and the flat position of
-their first element, and check nothing. What depends on the instruction set (byte dots, table look-ups) is in isa.py.
+There are four types, all 512 bits of data (or 16 flags) whatever the CPU has: `f32x16`, `i32x16`, `u8x64` (bytes,
+signed or not as an operation says) and `mask16`. LLVM cuts them into the registers of its target, so code written
+once gives the same results, bit for bit, with 512-bit, 256-bit or 128-bit registers. `+ - * / & | ^ << >>`,
+comparisons and unary minus work between equal types; shifts take a whole number. Loads and stores take a C-contiguous
+array and the flat position of their first element, and check nothing. What depends on the instruction set (byte dots,
+table look-ups) is in isa.py.
 """
 
 from __future__ import annotations
@@ -124,11 +125,7 @@ IN_PLACE = {
 def allow(symbol: Callable, *cases: Any) -> None:
     """Tells numba which vector types an operator takes."""
 
-    class Template(ConcreteTemplate):
-        key = symbol
-
-    Template.cases = list(cases)
-    infer_global(symbol)(Template)
+    infer_global(symbol)(type("Template", (ConcreteTemplate,), {"key": symbol, "cases": list(cases)}))
 
 
 def add_arithmetic(symbol: Callable, methods: tuple[str, str | None]) -> None:
@@ -282,7 +279,7 @@ def pure(name: str, result: Vector | types.Type, parameters: tuple, emit: Callab
 
         return result(*given), lowered
 
-    typers = {
+    typers: dict[int, Callable] = {
         1: lambda _typing, a: lowering((a,)),
         2: lambda _typing, a, b: lowering((a, b)),
         3: lambda _typing, a, b, c: lowering((a, b, c)),

@@ -14,10 +14,10 @@ from numba.core import types
 from numba.extending import intrinsic, models, register_model
 
 from cpu_fallback import isa, variant
-from cpu_fallback.simd import F32, I32, I64, Vector, f32x16, i32x16, load, splat, store, u8x64
+from cpu_fallback.simd import F32, I32, I64, Vector, f32x16, load, splat, store, u8x64
 
-# Groups and tokens of a tile of prompts, and tokens of one of a few sequences: what fits the vector registers, and enough
-# sums side by side that none waits for its own last addition.
+# Groups and tokens of a tile of prompts, and tokens of one of a few sequences: what fits the vector registers, and
+# enough sums side by side that none waits for its own last addition.
 SHAPES = {"avx512vnni": (2, 4, 8)}
 WIDE, TOKENS, FEW = SHAPES.get(variant.ACTIVE, (1, 4, 4))
 
@@ -117,10 +117,9 @@ load_narrow, store_narrow = tile_access(NARROW)
 class Act8Tokens:
     """The tokens of a tile: addresses of their codes in one block of columns, their scales and sums of codes there.
 
-    x int8 (tokens, cols), x_scales float32 (tokens, cols / 32), x_sums int16 (tokens, cols / 32, 2), all flat, are the
-    arguments from number `first` on; behind them token, last, cols, block: the tile's tokens are token, token + 1, … up to
-    `last`, which stands in for those after it.
-    """
+    x int8 (tokens, cols), x_scales float32 (tokens, cols / 32), x_sums int16 (tokens, cols / 32, 2), all flat, are
+    the arguments from number `first` on; behind them token, last, cols, block: the tile's tokens are token, token +
+    1, … up to `last`, which stands in for those after it."""
 
     def __init__(self, emit: Emitter, count: int, first: int):
         b = emit.builder
@@ -139,7 +138,10 @@ class Act8Tokens:
 
 
 class Act8Block:
-    """Adds one block of 32 columns of a format to a tile: what both operations below do once they have their operands."""
+    """Adds one block of 32 columns of a format to a tile:
+
+    what both operations below do once they have their operands.
+    """
 
     def __init__(self, offset: int, halves: bool, has_minimum: bool):
         self.offset, self.has_minimum = offset, has_minimum
@@ -184,10 +186,9 @@ class Act8Block:
 def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> Any:
     """The operation that adds a block, unpacked in memory, to a WHOLE tile.
 
-    (tile, codes, at, stride, scales, s_at, s_stride, x, x_scales, x_sums, token, last, cols, block)
-    codes: int8 array, 8 vectors of a group at `at`, those of the next group `stride` behind. scales: float32 array, a vector
-    per half block at s_at (next group: + s_stride), the minima `behind` it. The rest: see Act8Tokens.
-    """
+    (tile, codes, at, stride, scales, s_at, s_stride, x, x_scales, x_sums, token, last, cols, block) codes: int8
+    array, 8 vectors of a group at `at`, those of the next group `stride` behind. scales: float32 array, a vector per
+    half block at s_at (next group: + s_stride), the minima `behind` it. The rest: see Act8Tokens."""
     operation = Act8Block(offset, halves, has_minimum)
 
     def add_unpacked_block(
@@ -249,8 +250,8 @@ def half_sums(builder: Any, address: Any) -> list[Any]:
 def add_column(
     _typing: Any, total: Any, w: Any, at: Any, stride: Any, x: Any, token: Any, last: Any, cols: Any, column: Any
 ) -> Any:
-    """(tile, w, at, stride, x, token, last, cols, column): adds one column of float32 weights, 16 rows side by side in w,
-    a group `stride` behind the one before; x float32 (tokens, cols), flat; tokens as in Act8Tokens."""
+    """(tile, w, at, stride, x, token, last, cols, column): adds one column of float32 weights, 16 rows side by side
+    in w, a group `stride` behind the one before; x float32 (tokens, cols), flat; tokens as in Act8Tokens."""
     kinds = (total, w, at, stride, x, token, last, cols, column)
 
     def lowered(context: Any, builder: Any, sig: Any, v: Any) -> Any:

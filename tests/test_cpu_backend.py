@@ -110,9 +110,7 @@ def test_a_program_runs_what_was_recorded_as_often_as_asked(backend):
 def test_a_program_that_fails_says_where_and_can_run_again(backend):
     w, out = backend.weight(random_weight("Q8_0", 4, 64, 1)), backend.empty((1, 64))
     index = backend.array(index_array([9]))
-    program = backend.program(
-        lambda: backend.run(embedding.OP, index, w, out, tokens=1, rows=4, cols=64, row0=0)
-    )
+    program = backend.program(lambda: backend.run(embedding.OP, index, w, out, tokens=1, rows=4, cols=64, row0=0))
     with pytest.raises(ParameterError, match="embedding: index row 0"):
         program()
     backend.write(index, index_array([3]))
@@ -370,7 +368,8 @@ for op in (OPS["argmax"], OPS["rms_norm"]):
     for case in op.cases():
         check_case(backend, op, case)
 from cpu_fallback import entry
-print(sum(each.was_cached for (twin, _), each in entry.ENTRIES.items() if twin.py_func.__name__ in ("argmax", "rms_norm")))
+names = ("argmax", "rms_norm")
+print(sum(each.was_cached for (twin, _), each in entry.ENTRIES.items() if twin.py_func.__name__ in names))
 """
 
 

@@ -1,4 +1,4 @@
-"""Every variant of the CPU kernels this machine can run: forced in child processes, judged by the reference, bit-equal."""
+"""Every variant of the CPU kernels that this machine can run, forced in child processes: judged, and bit-equal."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_choice_is_measured_once(tmp_path, monkeypatch):
     assert choose.fastest(["a"], "this cpu", tmp_path) == "a" and len(measured) == 4
     for file in tmp_path.iterdir():
         file.write_text('{"variant": "c"}')
-    assert choose.fastest(["a", "b"], "this cpu", tmp_path) == "b" and len(measured) == 6, "an unknown name is no choice"
+    assert choose.fastest(["a", "b"], "this cpu", tmp_path) == "b" and len(measured) == 6, "an unknown name"
     for file in tmp_path.iterdir():
         file.write_bytes(b"\xff\x00")
     assert choose.fastest(["a", "b"], "this cpu", tmp_path) == "b" and len(measured) == 8
@@ -156,9 +156,7 @@ print(compiled)
 def test_the_generic_variant_compiles_for_arm64(tmp_path):
     """Unoptimised code, since numba's optimiser has the CPU of this machine in mind."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environ = child_environ(
-        WGPU_INFER_CPU="generic", NUMBA_OPT="0", NUMBA_CACHE_DIR=str(tmp_path), PYTHONPATH=paths
-    )
+    environ = child_environ(WGPU_INFER_CPU="generic", NUMBA_OPT="0", NUMBA_CACHE_DIR=str(tmp_path), PYTHONPATH=paths)
     done = subprocess.run([sys.executable, "-c", ARM64], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout.split()[-1]) > 25

@@ -52,9 +52,7 @@ def generate(
 ) -> None:
     context, kv, special, chat = (rest.pop(name) for name in ("context", "kv", "special", "chat"))
     params = SamplingParams(**{**rest, "logit_bias": dict(map(parse_bias, rest["logit_bias"]))})
-    with LoadingBar() as bar, LLM(
-        model, device, threads, context, kv, bar.update, compiling=bar.compiling
-    ) as llm:
+    with LoadingBar() as bar, LLM(model, device, threads, context, kv, bar.update, compiling=bar.compiling) as llm:
         source: Any = llm.tokenizer.encode_chat([{"role": "user", "content": prompt}]) if chat else prompt
         stream = llm.stream(source, params, parse_special=special)
         show = (lambda _text: None) if as_json else write

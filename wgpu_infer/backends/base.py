@@ -69,7 +69,7 @@ class Backend(ABC):
     """Runs ops. `name` is what --device calls it."""
 
     name: str
-    compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of how many
+    compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of all
     is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 
     @abstractmethod
@@ -128,7 +128,7 @@ class Backend(ABC):
         raise UnsupportedError(f"{self.name} has no int8 activations")
 
     def program(self, build: Callable[[], None]) -> Callable[[], None]:
-        """What runs the ops that `build` runs, as often as it is called: recorded where the backend can, else `build`."""
+        """What runs the ops that `build` runs, as often as it is called: recorded if the backend can, else `build`."""
         return build
 
     def can_run(self, op: Op, fmt: str | None = None) -> bool:

@@ -1,10 +1,10 @@
 """The CPU backend: every op's numba twin (cpu_fallback) on flat numpy arrays.
 
-A call turns handles into the arguments of `lower_cpu(op)` and becomes a step of a program (cpu_fallback/program.py): a
-program of its own, run at once, or while `program` records, one of many that run together later, as often as asked for.
-Weights that are factors are packed into tiles when they come; a table of rows stays as it lies in the file. Twins check
-index rows themselves; a row that points outside its operand becomes a ParameterError. Any thread may call; programs of one
-backend wait for each other.
+A call turns handles into the arguments of `lower_cpu(op)` and becomes a step of a program (cpu_fallback/program.py):
+a program of its own, run at once, or while `program` records, one of many that run together later, as often as asked
+for. Weights that are factors are packed into tiles when they come; a table of rows stays as it lies in the file.
+Twins check index rows themselves; a row that points outside its operand becomes a ParameterError. Any thread may
+call; programs of one backend wait for each other.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight, 
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
 
-# A program that moves fewer bytes (some 100 µs of work) is left to one thread: to wake the others takes 50 µs, more where
-# other programs keep the cores busy. Results are the same for any number of threads.
+# A program that moves fewer bytes (some 100 µs of work) is left to one thread: to wake the others takes 50 µs, more
+# where other programs keep the cores busy. Results are the same for any number of threads.
 SERIAL_BYTES = 1 << 20
 PACKED_AT_ONCE = 16 << 20  # bytes of a weight
 
@@ -179,7 +179,8 @@ class CPUBackend(Backend):
         with self._lock:
             if self._recording is not None:
                 raise RuntimeError("a program is being recorded already")
-            self._recording = steps = []
+            steps: list[tuple[Any, Call]] = []
+            self._recording = steps
             try:
                 build()
             finally:
@@ -245,7 +246,7 @@ def cast_for(dtype: np.dtype) -> Callable[[Any], int | float]:
 
 
 @functools.cache
-def find_module(name: str) -> Any | None:
+def find_module(name: str) -> Any:
     """cpu_fallback/<name>.py, or None where there is none."""
     module = f"cpu_fallback.{name}"
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Act8, Array, Handle, Weight
+from wgpu_infer.backends.base import Act8, Array, Handle, Weight
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import ACT8_BLOCK
 from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError
@@ -101,8 +101,8 @@ STORAGE: dict[str, tuple[Convert, Convert]] = {
 
 @dataclass
 class Lowered:
-    """A call as its twin takes it: arguments up to the parameters, ids of the memory it reads and writes, the weight's or
-    cache's kind, and the bytes of the weight."""
+    """A call as its twin takes it: arguments up to the parameters, ids of the memory it reads and writes, the
+    weight's or cache's kind, and the bytes of the weight."""
 
     arguments: list[Any] = field(default_factory=list)
     reads: set[int] = field(default_factory=set)

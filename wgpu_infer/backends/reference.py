@@ -59,7 +59,7 @@ class ReferenceBackend(Backend):
         results = as_outputs(op.reference(*inputs, **params))
         for spec, result in zip(op.writes, results, strict=True):
             target = view(spec, by_name[spec.name], params)
-            if isinstance(target, HostAct8):
+            if isinstance(result, HostAct8):
                 target.assign(result)
             else:
                 target[...] = result.reshape(spec.shape(params))

@@ -47,7 +47,7 @@ def weight(name: str = "w") -> Operand:
 
 
 def act8(name: str, rows: str = "tokens", cols: str = "cols", access: Access = "r") -> Operand:
-    """Activations (rows, cols) as int8 codes in blocks of 32, a float32 scale per block and int16 sums of its halves."""
+    """Activations (rows, cols) as int8 codes in blocks of 32: a float32 scale and two int16 half sums per block."""
     return Operand(name, "act8", access, (rows, cols))
 
 
@@ -166,7 +166,7 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def as_outputs(result: Any) -> Sequence[np.ndarray]:
+def as_outputs(result: Any) -> Sequence[Any]:
     """A reference's result as the sequence of its written operands."""
     if result is None:
         return ()

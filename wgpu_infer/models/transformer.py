@@ -1,9 +1,10 @@
 """The forward pass, once, as straight-line calls of ops on handles. It reads no value and never branches on data.
 
 What changes between steps (ids, positions, sequences, output rows, block tables) lies in buffers filled before the
-pass; what is fixed lies in the ops' parameters. So a pass is recorded once per number of tokens and then only run. Prompt
-tokens take matmul, generated ones matvec, so that how a token is summed depends on its phase only, never on its neighbours
-in the batch. Where the backend multiplies a weight's format by int8 activations, what feeds it writes those too.
+pass; what is fixed lies in the ops' parameters. So a pass is recorded once per number of tokens and then only run.
+Prompt tokens take matmul, generated ones matvec, so that how a token is summed depends on its phase only, never on
+its neighbours in the batch. Where the backend multiplies a weight's format by int8 activations, what feeds it writes
+those too.
 """
 
 from __future__ import annotations
@@ -56,13 +57,14 @@ class Scratch:
         self.normed_q, self.normed_k = rows(c.q_dim, "normed_q"), rows(c.kv_dim, "normed_k")
         self.out = backend.empty((outputs, c.dim), np.float32, "out")
         self.logits = backend.empty((outputs, c.vocab), np.float32, "logits")
-        self._backend, self._int8 = backend, {}
+        self._backend = backend
+        self._int8: dict[str, Act8] = {}
 
     def int8(self, x: Array) -> Act8:
         """The int8 activations that belong to an array; made when first asked for."""
         found = self._int8.get(x.label)
         if found is None:
-            found = self._int8[x.label] = self._backend.act8(*x.shape, f"{x.label}.int8")  # type: ignore[call-arg]
+            found = self._int8[x.label] = self._backend.act8(x.shape[0], x.shape[1], f"{x.label}.int8")
         return found
 
 
