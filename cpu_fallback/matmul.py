@@ -15,7 +15,7 @@ from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import GROUP, put_tiles
 from cpu_fallback.simd import splat_f32, splat_i32, store_f32, to_f32, words
-from cpu_fallback.tile import TOKENS, WIDE, add_column, load_whole, store_whole
+from cpu_fallback.tile import TOKENS, WIDE, add_column, load_tile, store_tile
 
 COLUMNS = 1024  # that are made float32 at a time
 CHUNK = 128  # tokens that share them
@@ -98,14 +98,14 @@ def matmul(layout: Layout | FloatLayout):
                         tile = min(group * WIDE + r, tiles - 1)  # behind the last tile, its values again: not written
                         columns(w, tile * tile_bytes, column, here, scratch, r * (ROWS * COLUMNS))
                     for t in range(padded):
-                        y = load_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
+                        y = load_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
                         for k in range(here):
                             y = add_column(
                                 y, scratch, k * ROWS, ROWS * COLUMNS,
                                 values, token + t * TOKENS, tokens - 1, cols, column + k,
                             )  # fmt: skip
-                        store_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
-                put_tiles(scratch, SUMS, WIDE, TOKENS, target, stride, token, count, row0, group * GROUP, rows)
+                        store_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
+                put_tiles(scratch, SUMS, target, stride, token, count, row0, group * GROUP, rows)
         return 0
 
     return matmul

@@ -16,7 +16,7 @@ from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import GROUP, put_tiles
 from cpu_fallback.simd import store_f32, store_u8
-from cpu_fallback.tile import TOKENS, WIDE, add_unpacked, load_whole, store_whole
+from cpu_fallback.tile import TOKENS, WIDE, add_unpacked, load_tile, store_tile
 
 COLUMNS = 1024  # that are unpacked at a time
 CHUNK = 128  # tokens that share an unpacked group
@@ -83,14 +83,14 @@ def matmul_act8(layout: Layout):
                             for j in range(unit_blocks):
                                 unpack(w, at, j, scratch, code_bytes, r, u * unit_blocks + j)
                     for t in range(padded):
-                        y = load_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
+                        y = load_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
                         for b in range(here):
                             y = add_block(
                                 y, codes8, b * (ROWS * BLOCK), ROWS * COLUMNS, scratch, CODES + b * (2 * ROWS),
                                 SCALES // WIDE, x, scales, sums, token + t * TOKENS, tokens - 1, cols, block + b,
                             )  # fmt: skip
-                        store_whole(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
-                put_tiles(scratch, SUMS, WIDE, TOKENS, target, stride, token, count, row0, group * GROUP, rows)
+                        store_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
+                put_tiles(scratch, SUMS, target, stride, token, count, row0, group * GROUP, rows)
         return 0
 
     return matmul_act8

@@ -1,8 +1,7 @@
 """matvec_act8: y = x·Wᵀ for one token rounded to int8 blocks, straight from the packed weight: the kernel of decoding.
 
-Several tokens at once take the kernels of few_tokens.py, and many those of matmul_act8: they read each weight once
-for all of them. All add the same products in the same order, so a token's result is the same alone and in a batch,
-bit for bit.
+Several tokens at once take matmul_act8's kernel, which unpacks each weight once for all of them; both add the same products
+in the same order, so a token's result is the same alone and in a batch, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,12 +20,9 @@ def parts(*, rows: int, weight_bytes: int, **_: int) -> int:
     return max(1, min(-(-rows // ROWS), weight_bytes // PART_BYTES))
 
 
-MOST = 32  # tokens; for more it pays to unpack a weight to memory first
-
-
 def stand_in(*, tokens: int, **_: int) -> str | None:
     """The op whose twin takes a call of this one."""
-    return None if tokens == 1 else "few_tokens" if tokens <= MOST else "matmul_act8"
+    return "matmul_act8" if tokens > 1 else None
 
 
 def dots(layout: Layout):

@@ -16,23 +16,20 @@ from numba.extending import intrinsic, models, register_model
 from cpu_fallback import isa, variant
 from cpu_fallback.simd import F32, I32, I64, Vector, f32x16, load, splat, store, u8x64
 
-# Groups and tokens of a tile of prompts, and tokens of one of a few sequences: what fits the vector registers, and
-# enough sums side by side that none waits for its own last addition.
-SHAPES = {"avx512vnni": (2, 4, 8)}
-WIDE, TOKENS, FEW = SHAPES.get(variant.ACTIVE, (1, 4, 4))
+# Of a tile: what fits the vector registers, and enough sums side by side that none waits for its own last addition.
+SHAPES = {"avx512vnni": (2, 4)}
+WIDE, TOKENS = SHAPES.get(variant.ACTIVE, (1, 4))
 
 
 class Tile(types.Type):
-    """groups · tokens float32 vectors of 16 rows; element (group, token) is at group · tokens + token."""
+    """WIDE · TOKENS float32 vectors of 16 rows; element (group, token) is at group · TOKENS + token."""
 
-    def __init__(self, groups: int, tokens: int):
-        self.groups, self.tokens = groups, tokens
-        self.llvm = ir.ArrayType(f32x16.llvm, groups * tokens)
-        super().__init__(f"tile{groups}x{tokens}")
+    def __init__(self) -> None:
+        self.llvm = ir.ArrayType(f32x16.llvm, WIDE * TOKENS)
+        super().__init__(f"tile{WIDE}x{TOKENS}")
 
 
-WHOLE = Tile(WIDE, TOKENS)  # of prompts
-NARROW = Tile(1, FEW)  # of a few sequences that go on together
+tile = Tile()
 
 
 @register_model(Tile)
@@ -56,10 +53,10 @@ class Emitter:
         b = self.builder
         return [self.address(argument, b.add(start, b.mul(stride, ir.Constant(I64, i)))) for i in range(count)]
 
-    def tokens(self, count: int, first: Any, last: Any) -> list[Any]:
+    def tokens(self, first: Any, last: Any) -> list[Any]:
         """first, first + 1, …, none beyond last."""
         b, out = self.builder, []
-        for t in range(count):
+        for t in range(TOKENS):
             token = b.add(first, ir.Constant(I64, t))
             out.append(b.select(b.icmp_signed("<", token, last), token, last))
         return out
@@ -85,33 +82,31 @@ def typed(kinds: tuple, integers: tuple[int, ...]) -> tuple:
     return tuple(types.int64 if i in integers else kind for i, kind in enumerate(kinds))
 
 
-def tile_access(kind: Tile) -> tuple[Any, Any]:
-    """load(float32 array, i) and store(array, i, tile): the tile's vectors, side by side."""
+@intrinsic
+def load_tile(_typing: Any, array: Any, _at: Any) -> Any:
+    """(float32 array, i) -> the tile's vectors, side by side."""
 
-    def load_tile(_typing: Any, array: Any, _at: Any) -> Any:
-        def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            emit = Emitter(context, builder, sig.args, values)
-            out = ir.Constant(kind.llvm, ir.Undefined)
-            for i in range(kind.llvm.count):
-                out = builder.insert_value(out, emit.vector(emit.address(0, values[1]), 64 * i, f32x16), i)
-            return out
+    def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        emit = Emitter(context, builder, sig.args, values)
+        out = ir.Constant(tile.llvm, ir.Undefined)
+        for i in range(WIDE * TOKENS):
+            out = builder.insert_value(out, emit.vector(emit.address(0, values[1]), 64 * i, f32x16), i)
+        return out
 
-        return kind(array, types.int64), lowered
-
-    def store_tile(_typing: Any, array: Any, _at: Any, value: Any) -> Any:
-        def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            start = Emitter(context, builder, sig.args, values).address(0, values[1])
-            for i in range(kind.llvm.count):
-                store(builder, builder.extract_value(values[2], i), builder.gep(start, [ir.Constant(I64, 16 * i)]))
-            return context.get_dummy_value()
-
-        return types.void(array, types.int64, value), lowered
-
-    return intrinsic(load_tile), intrinsic(store_tile)
+    return tile(array, types.int64), lowered
 
 
-load_whole, store_whole = tile_access(WHOLE)
-load_narrow, store_narrow = tile_access(NARROW)
+@intrinsic
+def store_tile(_typing: Any, array: Any, _at: Any, value: Any) -> Any:
+    """(float32 array, i, tile): the opposite of load_tile."""
+
+    def lowered(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        start = Emitter(context, builder, sig.args, values).address(0, values[1])
+        for i in range(WIDE * TOKENS):
+            store(builder, builder.extract_value(values[2], i), builder.gep(start, [ir.Constant(I64, 16 * i)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, value), lowered
 
 
 class Act8Tokens:
@@ -121,11 +116,11 @@ class Act8Tokens:
     the arguments from number `first` on; behind them token, last, cols, block: the tile's tokens are token, token +
     1, … up to `last`, which stands in for those after it."""
 
-    def __init__(self, emit: Emitter, count: int, first: int):
+    def __init__(self, emit: Emitter, first: int):
         b = emit.builder
         token, last, cols, block = emit.values[first + 3 : first + 7]
         blocks = b.lshr(cols, ir.Constant(I64, 5))
-        rows = emit.tokens(count, token, last)
+        rows = emit.tokens(token, last)
         column = b.shl(block, ir.Constant(I64, 5))
         self.codes = [emit.address(first, flat(b, row, cols, column)) for row in rows]
         at = [flat(b, row, blocks, block) for row in rows]
@@ -148,24 +143,24 @@ class Act8Block:
         self.halves: tuple[int | None, ...] = (0, 1) if halves else (None,)
         self.dot = (isa.DOT_BIASED if offset == 128 else isa.DOT)[variant.ACTIVE]
 
-    def add(self, emit: Emitter, kind: Tile, out: Any, tokens: Act8Tokens, codes: Any, scale: Any, minimum: Any) -> Any:
+    def add(self, emit: Emitter, out: Any, tokens: Act8Tokens, codes: Any, scale: Any, minimum: Any) -> Any:
         """codes(c), scale(half), minimum(half): a list of vectors, one per group."""
         b = emit.builder
         for half in self.halves:
             sums = tokens.sums(b, half)
-            acc = [[self.start(b, s) for s in sums] for _ in range(kind.groups)]
+            acc = [[self.start(b, s) for s in sums] for _ in range(WIDE)]
             for c in range(8) if half is None else range(4 * half, 4 * half + 4):
                 weights = codes(c)
-                for t in range(kind.tokens):
+                for t in range(TOKENS):
                     word = emit.word(tokens.codes[t], 4 * c)
-                    for r in range(kind.groups):
+                    for r in range(WIDE):
                         acc[r][t] = self.dot(b, acc[r][t], weights[r], word)
             for r, scale_r in enumerate(scale(half or 0)):
-                for t in range(kind.tokens):
+                for t in range(TOKENS):
                     product = b.fmul(scale_r, tokens.scales[t])
-                    out = emit.fma(out, r * kind.tokens + t, b.sitofp(acc[r][t], f32x16.llvm), product)
+                    out = emit.fma(out, r * TOKENS + t, b.sitofp(acc[r][t], f32x16.llvm), product)
             if self.has_minimum:
-                out = self.subtract(emit, kind, out, tokens, minimum(half or 0), sums)
+                out = self.subtract(emit, out, tokens, minimum(half or 0), sums)
         return out
 
     def start(self, b: Any, total: Any) -> Any:
@@ -174,17 +169,17 @@ class Act8Block:
             return isa.START_BIASED[variant.ACTIVE](b, total)
         return splat(b, b.mul(total, ir.Constant(I32, -self.offset)), 16)
 
-    def subtract(self, emit: Emitter, kind: Tile, out: Any, tokens: Act8Tokens, minima: list, sums: list) -> Any:
+    def subtract(self, emit: Emitter, out: Any, tokens: Act8Tokens, minima: list, sums: list) -> Any:
         b = emit.builder
-        weights = [b.fmul(tokens.scales[t], splat(b, b.sitofp(sums[t], F32), 16)) for t in range(kind.tokens)]
+        weights = [b.fmul(tokens.scales[t], splat(b, b.sitofp(sums[t], F32), 16)) for t in range(TOKENS)]
         for r, minimum in enumerate(minima):
-            for t in range(kind.tokens):
-                out = emit.fma(out, r * kind.tokens + t, b.fneg(minimum), weights[t])
+            for t in range(TOKENS):
+                out = emit.fma(out, r * TOKENS + t, b.fneg(minimum), weights[t])
         return out
 
 
 def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> Any:
-    """The operation that adds a block, unpacked in memory, to a WHOLE tile.
+    """The operation that adds a block, unpacked in memory, to a tile.
 
     (tile, codes, at, stride, scales, s_at, s_stride, x, x_scales, x_sums, token, last, cols, block) codes: int8
     array, 8 vectors of a group at `at`, those of the next group `stride` behind. scales: float32 array, a vector per
@@ -201,40 +196,15 @@ def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> A
             emit = Emitter(context, builder, sig.args, v)
             group, scale = emit.strided(1, v[2], v[3], WIDE), emit.strided(4, v[5], v[6], WIDE)
             return operation.add(
-                emit, WHOLE, v[0], Act8Tokens(emit, TOKENS, 7),
+                emit, v[0], Act8Tokens(emit, 7),
                 codes=lambda c: [emit.vector(p, 64 * c, u8x64) for p in group],
                 scale=lambda half: [emit.vector(p, 64 * half, f32x16) for p in scale],
                 minimum=lambda half: [emit.vector(p, 4 * behind + 64 * half, f32x16) for p in scale],
             )  # fmt: skip
 
-        return WHOLE(*typed(kinds, (2, 3, 5, 6, 10, 11, 12, 13))), lowered
+        return tile(*typed(kinds, (2, 3, 5, 6, 10, 11, 12, 13))), lowered
 
     return intrinsic(add_unpacked_block)
-
-
-def add_in_registers(offset: int, halves: bool, has_minimum: bool) -> Any:
-    """The operation that adds a block, held in registers, to a NARROW tile.
-
-    (tile, 8 vectors of codes, scales and minima of both halves, x, x_scales, x_sums, token, last, cols, block)
-    """
-    operation = Act8Block(offset, halves, has_minimum)
-
-    def add_register_block(
-        _typing: Any, total: Any, codes: Any, scales: Any, minima: Any,
-        x: Any, x_scales: Any, x_sums: Any, token: Any, last: Any, cols: Any, block: Any,
-    ) -> Any:  # fmt: skip
-        kinds = (total, codes, scales, minima, x, x_scales, x_sums, token, last, cols, block)
-
-        def lowered(context: Any, builder: Any, sig: Any, v: Any) -> Any:
-            def part(argument: int) -> Any:
-                return lambda i: [builder.extract_value(v[argument], i)]
-
-            emit = Emitter(context, builder, sig.args, v)
-            return operation.add(emit, NARROW, v[0], Act8Tokens(emit, FEW, 4), part(1), part(2), part(3))
-
-        return NARROW(*typed(kinds, (7, 8, 9, 10))), lowered
-
-    return intrinsic(add_register_block)
 
 
 def flat(builder: Any, row: Any, width: Any, column: Any) -> Any:
@@ -258,10 +228,10 @@ def add_column(
         emit = Emitter(context, builder, sig.args, v)
         weights = [emit.vector(p, 0, f32x16) for p in emit.strided(1, v[2], v[3], WIDE)]
         out = v[0]
-        for t, token in enumerate(emit.tokens(TOKENS, v[5], v[6])):
+        for t, token in enumerate(emit.tokens(v[5], v[6])):
             value = splat(builder, builder.load(emit.address(4, flat(builder, token, v[7], v[8]))), 16)
             for r in range(WIDE):
                 out = emit.fma(out, r * TOKENS + t, weights[r], value)
         return out
 
-    return WHOLE(*typed(kinds, (2, 3, 5, 6, 7, 8))), lowered
+    return tile(*typed(kinds, (2, 3, 5, 6, 7, 8))), lowered
