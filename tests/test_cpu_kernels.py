@@ -11,7 +11,7 @@ import pytest
 
 from cpu_fallback import checks, half, kernel_cache, kv, threads
 from cpu_fallback.formats import DEQUANTIZE_ROW
-from cpu_fallback.jit import kernel
+from cpu_fallback.jit import cached
 from wgpu_infer.formats import quants
 
 
@@ -161,7 +161,7 @@ def cache_folder(tmp_path, monkeypatch):
 
 def run_double(dtype=np.float32) -> tuple[list, int]:
     """What a freshly made kernel computes, and how often it came from the cache."""
-    fresh = kernel(double)
+    fresh = cached(double)
     out = np.zeros(3, dtype)
     fresh(np.arange(3, dtype=dtype), out)
     return out.tolist(), sum(fresh.stats.cache_hits.values())
@@ -203,7 +203,7 @@ def test_a_damaged_file_is_a_miss(cache_folder, caplog, damage):
 
 
 def test_a_file_that_verifies_but_cannot_be_rebuilt_is_a_miss(cache_folder, caplog):
-    fresh = kernel(double)
+    fresh = cached(double)
     types = (numba.typeof(np.zeros(3, np.float32)),) * 2
     key = fresh._cache._key(types, fresh.targetctx.codegen())
     fresh._cache._path(key).write_bytes(kernel_cache.seal(b"not a pickle", key))
