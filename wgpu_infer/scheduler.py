@@ -251,14 +251,20 @@ def time_step(backend: Backend, hosts: list[HostWeight], outside: list[HostWeigh
 
 
 def _time_products(backend: Backend, hosts: list[HostWeight]) -> float:
-    op = OPS["matvec"]
-    for host in hosts:
+    ops = [OPS["matvec_act8" if backend.can_act8(host.format) else "matvec"] for host in hosts]
+    for op, host in zip(ops, hosts, strict=True):
         backend.require(op, host.format)
-    handles = [(backend.empty((1, h.cols)), backend.weight(h), backend.empty((1, h.rows))) for h in hosts]
+    inputs = [backend.act8(1, h.cols) if backend.can_act8(h.format) else backend.empty((1, h.cols)) for h in hosts]
+    handles = [(x, backend.weight(h), backend.empty((1, h.rows))) for x, h in zip(inputs, hosts, strict=True)]
+
+    def products() -> None:
+        for op, (x, w, out), h in zip(ops, handles, hosts, strict=True):
+            backend.run(op, x, w, out, tokens=1, rows=h.rows, cols=h.cols, row0=0, stride=h.rows)
+
+    program = backend.program(products)
 
     def step() -> None:
-        for (x, w, out), h in zip(handles, hosts, strict=True):
-            backend.run(op, x, w, out, tokens=1, rows=h.rows, cols=h.cols, row0=0, stride=h.rows)
+        program()
         backend.read(handles[-1][2], (1,))
 
     step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,15 @@ from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
 
 
 class ReferenceBackend(Backend):
-    """Payloads: a flat numpy array, a `HostWeight`, a `HostKV`."""
+    """Payloads: a flat numpy array, a `HostWeight`, a `HostKV`, a `HostAct8`.
+
+    int8_formats: weight formats that it multiplies by int8 activations, to judge backends that do so; none by itself.
+    """
 
     name = "reference"
+
+    def __init__(self, int8_formats: Collection[str] = ()):
+        self._int8_formats = frozenset(int8_formats)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return Array(shape, np.dtype(dtype), np.zeros(math.prod(shape), dtype), label)
@@ -39,6 +46,9 @@ class ReferenceBackend(Backend):
     def read_kv(self, kv: KV) -> HostKV:
         host: HostKV = kv.payload
         return HostKV(host.k.copy(), host.v.copy(), host.table.copy(), host.dtype)
+
+    def can_act8(self, fmt: str) -> bool:
+        return fmt in self._int8_formats
 
     def act8(self, rows: int, cols: int, label: str = "") -> Act8:
         return Act8(rows, cols, HostAct8.zeros(rows, cols), label)
