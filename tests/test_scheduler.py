@@ -23,6 +23,7 @@ class Named(ReferenceBackend):
     """A reference backend under another name, that counts its ops and can be told to be slow or incapable."""
 
     def __init__(self, name, software=False, formats=None):
+        super().__init__()
         self.name, self.is_software, self.formats = name, software, formats
         self.ran, self.closed = [], False
 
