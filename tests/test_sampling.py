@@ -110,6 +110,56 @@ def llama_cpp_candidates(llama_cpp, logits, biases, recent, penalties, k, p, m):
     return {array.data[i].id: array.data[i].logit for i in range(array.size)}
 
 
+def sample_by_sorting(logits, params, recent, seed, position):
+    """The whole chain on the whole vocabulary, in float64, sorted."""
+    logits = chain.bias(logits.astype(np.float64), params.logit_bias)
+    logits = chain.repeat_penalty(logits, recent[-64:], params.repeat_penalty)
+    logits = chain.occurrence_penalties(logits, recent[-64:], params.presence_penalty, params.frequency_penalty)
+    if params.temperature == 0:
+        return int(np.argmax(logits))
+    order = np.lexsort((np.arange(len(logits)), -logits))[: params.top_k or None]
+    candidates = chain.min_p(chain.top_p((order, logits[order]), params.top_p), params.min_p)
+    return chain.pick(candidates, params.temperature, uniform(seed, position))
+
+
+def vocabulary_row(rng, n):
+    """Logits of a model that is sure or unsure, some with many equal ones, some with masked ones."""
+    row = rng.standard_normal(n) * rng.choice([0.01, 0.5, 3, 10])
+    row = np.round(row, int(rng.choice([0, 1, 9]))).astype(np.float32)
+    row[rng.integers(0, n, n // 3 if rng.random() < 0.3 else 0)] = -np.inf
+    row[rng.integers(0, n)] = row.max() + rng.choice([0, 0, 5])
+    return row
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(40))
+def test_a_large_vocabulary_is_sampled_as_if_it_were_sorted(seed):
+    rng = np.random.default_rng(seed)
+    row = vocabulary_row(rng, n := int(rng.choice([1, 2, 300, 5000, 5001, 70_000])))
+    recent = rng.integers(0, n, int(rng.choice([0, 5, 100]))).tolist() + [int(row.argmax())] * int(rng.integers(0, 2))
+    for position in range(12):
+        params = SamplingParams(
+            temperature=rng.choice([0, 0.1, 1, 30]),
+            top_k=int(rng.choice([0, 0, 1, 40, 2000, n])),
+            top_p=rng.choice([1.0, 0.95, 0.5, 0.999999]),
+            min_p=rng.choice([0, 0.05, 1e-6, 1]),
+            repeat_penalty=rng.choice([1, 1, 1.3, 0.7]),
+            presence_penalty=rng.choice([0, 0, 0.4]),
+            frequency_penalty=rng.choice([0, 0, -0.3]),
+            logit_bias={int(t): float(rng.normal() * 5) for t in rng.integers(0, n, int(rng.choice([0, 0, 4])))},
+        )
+        want = sample_by_sorting(row, params, recent, seed, position)
+        assert chain.sample(row, params, recent, seed, position) == want, params
+
+
+def test_an_even_distribution_is_sampled_to_its_end():
+    """All logits equal: the pick is u of the way through the vocabulary, far behind the first candidates."""
+    row, n = np.zeros(30_000, np.float32), 30_000
+    params = SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0)
+    for position in range(20):
+        assert abs(chain.sample(row, params, [], 5, position) - uniform(5, position) * n) <= 1
+
+
 @pytest.mark.filterwarnings("error")
 def test_extreme_parameters_pick_without_warnings():
     row = logits_row(4)
