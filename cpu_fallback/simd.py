@@ -1,6 +1,7 @@
 """SIMD values for numba: vectors that live in registers inside nopython code, and the operations on them.
 
-    from cpu_fallback.simd import fma, load_f32, splat_f32, store_f32
+    from cpu_fallback.isa import fma
+    from cpu_fallback.simd import load_f32, splat_f32, store_f32
 
     @njit
     def axpy(a, x, y):                       # y += a · x, len(x) a multiple of 16
