@@ -11,7 +11,8 @@ from typing import Any
 from benches.harness import Measure, Row
 
 SIGNS = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
-MEASURE_S = 0.02  # that a measurement of something short lasts
+MEASURE_S = 0.02  # that a measurement on one thread lasts
+TOGETHER_S = 0.2  # on two: threads that were asleep may share a core for the first 10 ms and more
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,15 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-def rate_of(work: Callable[[], Any]) -> Measure:
-    """Runs of `work` per second, over as many as take MEASURE_S."""
+def rate_of(work: Callable[[], Any], seconds: float = MEASURE_S) -> Measure:
+    """Runs of `work` per second, over as many as take so many seconds."""
 
     def measure() -> float:
-        begun, runs, seconds = time.perf_counter(), 0, 0.0
-        while seconds < MEASURE_S:
+        begun, runs, passed = time.perf_counter(), 0, 0.0
+        while passed < seconds:
             work()
             runs += 1
-            seconds = time.perf_counter() - begun
-        return runs / seconds
-
-    return measure
-
-
-def rate_of_each(calls: list[Callable[[], Any]]) -> Measure:
-    """Calls per second, over one of each in turn: what one of them left in the cache, the others have driven out."""
-
-    def measure() -> float:
-        begun = time.perf_counter()
-        for call in calls:
-            call()
-        return len(calls) / (time.perf_counter() - begun)
+            passed = time.perf_counter() - begun
+        return runs / passed
 
     return measure

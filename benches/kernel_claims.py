@@ -11,15 +11,19 @@ from typing import Any
 import numpy as np
 
 from benches import scalar_twins
-from benches.claim import Finding, Findings, rate_of, rate_of_each
+from benches.claim import TOGETHER_S, Finding, Findings, rate_of
 from benches.claim_cases import HEAD_DIM, HEADS, attention_case, backend_of, product_case
 from benches.harness import Measure, alternate, spread
 from benches.op_calls import op_call
+from cpu_fallback import threads as thread_count
+from cpu_fallback.dequantize import dequantize as whole_weight
+from cpu_fallback.dequantize import kernel_for
 from cpu_fallback.jit import kernel
 from cpu_fallback.lanes import dot_f32
 from wgpu_infer.contracts import matvec_act8
-from wgpu_infer.contracts.cases import activations
+from wgpu_infer.contracts.cases import activations, random_weight
 from wgpu_infer.contracts.contract import Case
+from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
 
 DOT_LENGTHS = (64, 100, 128, 256, 1000, 4096, 65536)
@@ -30,6 +34,8 @@ ACCURATE_FORMATS = (
     "Q4_K",
     "Q6_K",
 )  # codes of four bits and of eight; with minima; with scales of half blocks
+Q4_K = 12  # its ggml type
+CACHED_ROWS = 16  # of 4,096 values: 256 KiB
 LAYERS = 8  # whose keys and values are read in turn: with 32 KV heads 134 MB, more than the caches hold
 
 
@@ -68,7 +74,8 @@ def dot_measures(contenders: dict[str, Any], n: int) -> dict[str, Measure]:
 def two_threads() -> Findings:
     """128 tokens per weight: what limits is arithmetic, not memory."""
     case = product_case(4096, 4096, tokens=128)
-    runs = alternate({str(n): rate_of(op_call(backend_of(n), OPS["matmul_act8"], case).run) for n in (1, 2)})
+    calls = {str(n): op_call(backend_of(n), OPS["matmul_act8"], case) for n in (1, 2)}
+    runs = alternate({threads: rate_of(call.run, TOGETHER_S) for threads, call in calls.items()})
     gops = {n: 2 * 4096 * 4096 * 128 * spread(rates).median / 1e9 for n, rates in runs.rates.items()}
     detail = f"{gops['1']:.0f} GOP/s on one, {gops['2']:.0f} on two"
     efficiency = 50 * spread(runs.ratios("2", "1")).median
@@ -148,15 +155,64 @@ def attention() -> Findings:
     runs = alternate({"simd": rate_of(simd), "scalar": rate_of(scalar)})
     ratio = spread(runs.ratios("simd", "scalar")).median
     yield Finding("attention ÷ scalar loop, 32 KV heads, one thread", ratio, "≥", 1.5, "x", each=runs.rates)
-    runs = alternate({str(kv_heads): rate_of_each(attention_layers(kv_heads)) for kv_heads in (32, 4)})
+    runs = alternate({str(kv_heads): rate_of(attention_layers(kv_heads), TOGETHER_S) for kv_heads in (32, 4)})
     for kv_heads, rates in runs.rates.items():
-        rate = spread(rates).median
-        yield Finding(f"attention, 2,048 keys, {kv_heads} KV heads, two threads", 1e3 / rate, "<", 1, "ms", each=rates)
+        ms = 1e3 / LAYERS / spread(rates).median
+        yield Finding(f"attention, 2,048 keys, {kv_heads} KV heads, two threads", ms, "<", 1, "ms", each=rates)
 
 
-def attention_layers(kv_heads: int) -> list[Callable[[], None]]:
+def attention_layers(kv_heads: int) -> Callable[[], None]:
+    """A call per layer, each of its own: threads are started for every one."""
     case = attention_case(1, 2048, kv_heads)
-    return [op_call(backend_of(2), OPS["attention"], case).run for _ in range(LAYERS)]
+    calls = [op_call(backend_of(2), OPS["attention"], case).run for _ in range(LAYERS)]
+
+    def work() -> None:
+        for call in calls:
+            call()
+
+    return work
+
+
+def dequantize() -> Findings:
+    """A Q4_K weight to float32 in memory; against the loop, 16 rows at a time, which stay in the L2 cache."""
+    w = random_weight("Q4_K", 4096, 4096, seed=1)
+    out = np.zeros((w.rows, w.cols), np.float32)
+    with scalar_twins.scalar_code():
+        scalar_dequantize(w, out, rows=1)()
+    contenders = {
+        "two threads": simd_dequantize(w, out, w.rows, 2),
+        "one": simd_dequantize(w, out, w.rows, 1),
+        "two, into memory that is new each time": lambda: whole_weight(w.data, Q4_K, w.rows, w.cols, 2),
+        "scalar loop": scalar_dequantize(w, out, w.rows),
+    }
+    runs = alternate({name: rate_of(work, TOGETHER_S) for name, work in contenders.items()})
+    rates = {name: spread(values).median * out.nbytes / 1e9 for name, values in runs.rates.items()}
+    detail = ", ".join(f"{name}: {rate:.1f}" for name, rate in rates.items())
+    yield Finding("Q4_K to float32, 4096², two threads", rates["two threads"], "≥", 10, "GB/s", detail, runs.rates)
+    cached = {"simd": simd_dequantize(w, out, CACHED_ROWS, 1), "scalar": scalar_dequantize(w, out, CACHED_ROWS)}
+    runs = alternate({name: rate_of(work) for name, work in cached.items()})
+    nbytes = CACHED_ROWS * w.cols * 4 / 1e9
+    detail = ", ".join(f"{name} {spread(values).median * nbytes:.1f} GB/s" for name, values in runs.rates.items())
+    ratio = spread(runs.ratios("simd", "scalar")).median
+    yield Finding("Q4_K to float32 ÷ scalar loop, in the cache, one thread", ratio, "≥", 4, "x", detail, runs.rates)
+
+
+def simd_dequantize(w: HostWeight, out: np.ndarray, rows: int, threads: int) -> Callable[[], None]:
+    """What dequantizes the first rows of a Q4_K weight into memory that is there."""
+    thread_count.prefer_omp()  # as the backend does
+    kernel, part = kernel_for(Q4_K), w.slice_rows(0, rows).data
+
+    def work() -> None:
+        thread_count.use(threads)
+        kernel(part, rows, w.cols, out[:rows])
+
+    return work
+
+
+def scalar_dequantize(w: HostWeight, out: np.ndarray, rows: int) -> Callable[[], None]:
+    blocks = w.slice_rows(0, rows).data.reshape(-1, 144)
+    target = out[:rows].reshape(-1, 256)
+    return lambda: scalar_twins.dequantize_q4_k(blocks, scalar_twins.HALVES, target)
 
 
 CLAIMS: dict[str, Callable[[], Findings]] = {
@@ -164,4 +220,5 @@ CLAIMS: dict[str, Callable[[], Findings]] = {
     "two-threads": two_threads,
     "accuracy": accuracy,
     "attention": attention,
+    "dequantize": dequantize,
 }

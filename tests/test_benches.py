@@ -290,6 +290,14 @@ def test_the_scalar_dequantize_equals_the_format():
     assert (out.reshape(3, 512) == w.values()).all()
 
 
+def test_both_sides_of_the_dequantize_claim_do_the_same_rows():
+    w = random_weight("Q4_K", 5, 512, seed=4)
+    first, second = np.zeros((2, 5, 512), np.float32)
+    kernel_claims.simd_dequantize(w, first, 3, 1)()
+    kernel_claims.scalar_dequantize(w, second, 3)()
+    assert (first[:3] == w.values()[:3]).all() and (first == second).all()
+
+
 def test_scalar_code_has_no_vectors():
     def double(x):
         for i in range(x.size):
