@@ -1,114 +1,171 @@
 """attention: causal softmax attention over KV pages, with an online softmax: no score matrix exists.
 
-A task is one token and one KV head: keys are walked page by page from the first that the window reaches, a page's rows
-are converted to float32 once for all query heads that share them, and the running maximum and sum are corrected once a
-page. Nothing depends on the other tokens of the batch.
+All query heads that share a KV head go together, and so do neighbouring tokens of one sequence, so that keys and
+values are read and converted once for all of them (attention_range.py). For a few tokens, as in decoding, the ranges of
+keys are dealt out too: their records go to the workspace, and a second stage folds them. For many tokens a part walks all
+ranges of its tokens and folds as it goes; its memory is the thread's scratch, whatever the number of tokens. Both do the
+same operations in the same order.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import prange
 
-from cpu_fallback.checks import POSITION, SEQUENCE, SLOTS, first_bad_page
-from cpu_fallback.jit import device, parallel_kernel
-from cpu_fallback.kv import load_rows
-from cpu_fallback.sums import dot_of_rows
+from cpu_fallback.attention_range import (
+    KEYS,
+    NO,
+    YES,
+    attend_range,
+    clear_total,
+    first_key,
+    fold,
+    most_queries,
+    places,
+    put_quotient,
+    record_of,
+    take_queries,
+    visible,
+    width_of,
+)
+from cpu_fallback.checks import BAD_PARAMETERS, POSITION, SEQUENCE, SLOTS, is_beyond
+from cpu_fallback.jit import internal, kernel, span
+from cpu_fallback.kv import LANES, padded
+from cpu_fallback.simd import load_f32, store_f32
 
-LOWEST, NOTHING, ONE = np.float32(-np.inf), np.float32(0), np.float32(1)
+FEW = 8  # tokens whose ranges are dealt out
+PARTS = 32  # of few tokens; many tokens make up to four times as many
+QUERIES = 8  # of a part of the second stage
 
 
-@parallel_kernel
+def ranges_of(table_width: int) -> int:
+    return -(-table_width * SLOTS // KEYS)
+
+
+def workspace(*, tokens: int, heads: int, head_dim: int, table_width: int, **_: float) -> int:
+    """float32 elements: a record for every range of every query of a few tokens."""
+    return tokens * heads * ranges_of(table_width) * (padded(head_dim) + 2 * LANES) if tokens <= FEW else 0
+
+
+def parts(stage: int, *, tokens: int, heads: int, kv_heads: int, table_width: int, **_: float) -> int:
+    if stage == 1:
+        return max(1, tokens * heads // QUERIES) if tokens <= FEW else 1
+    return (
+        min(PARTS, tokens * kv_heads * ranges_of(table_width)) if tokens <= FEW else min(4 * PARTS, tokens * kv_heads)
+    )
+
+
+@internal
+def run_of(index, kv_table, first, tokens, longest):
+    """The tokens of one sequence from `first` on, at most `longest`: (end, least position, largest, status)."""
+    last, least, most = first, np.int64(index[first, POSITION]), NO
+    while last < min(tokens, first + longest) and index[last, SEQUENCE] == index[first, SEQUENCE]:
+        if is_beyond(index, last, kv_table):
+            return last, least, most, last + 1
+        position = np.int64(index[last, POSITION])
+        least, most, last = min(least, position), max(most, position), last + 1
+    return last, least, most, 0
+
+
+@internal
+def ranges(least, most, window):
+    """(first, behind the last) range that tokens of these positions attend to."""
+    return first_key(least, window) // KEYS, most // KEYS + 1
+
+
+@internal
+def count_units(index, kv_table, tokens, longest, window):
+    """(units of a block of heads, status). A unit is a run of tokens, and of few tokens one range of it."""
+    units, first = NO, NO
+    while first < tokens:
+        first, least, most, status = run_of(index, kv_table, first, tokens, longest)
+        if status:
+            return NO, status
+        begin, end = ranges(least, most, window)
+        units += end - begin if tokens <= FEW else 1
+    return units, 0
+
+
+@kernel
 def attention(
-    q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap
-):
-    """q, out (tokens, heads, head_dim); kv_k, kv_v (pages, kv_heads, 64, row); kv_table (sequences, table_width)."""
-    bad = first_bad_page(index, kv_table, kv_k.shape[0], tokens, True)
-    if bad:
-        return bad
-    for task in prange(tokens * kv_heads):
-        t, head = from_both_ends(task // kv_heads, tokens), task % kv_heads
-        attend(q, index, kv_k, kv_v, kv_table, out, t, head, window, np.float32(scale), np.float32(softcap))
+    q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
+    workspace, part, parts, scratch,
+):  # fmt: skip
+    """q, out (tokens, heads, head_dim); kv_k, kv_v: pages as in kv.py; kv_table (sequences, table_width)."""
+    if kv_heads < 1 or heads % kv_heads or most_queries(head_dim) < 1:
+        return BAD_PARAMETERS
+    group, few, width, record = heads // kv_heads, tokens <= FEW, width_of(head_dim), record_of(head_dim)
+    block = min(group, most_queries(head_dim))  # heads that go together
+    blocks = (group + block - 1) // block
+    longest = max(1, most_queries(head_dim) // block)
+    units, status = count_units(index, kv_table, tokens, longest, window)
+    if status:
+        return status
+    unit, unit_end = span(units * kv_heads * blocks, part, parts)
+    first = NO
+    while first < tokens and unit_end > 0:
+        last, least, most, _ = run_of(index, kv_table, first, tokens, longest)
+        begin, end = ranges(least, most, window)
+        split = end - begin if few else 1
+        for u in range(max(unit, 0), min(unit_end, split * kv_heads * blocks)):
+            kv_head, from_head = u // split // blocks, u // split % blocks * block
+            head, count = kv_head * group + from_head, min(block, group - from_head)
+            queries = (last - first) * count
+            _, records, totals, _ = places(queries, head_dim)
+            take_queries(q, first, last, heads, head, count, head_dim, scale, scratch)
+            for i in range(queries):
+                clear_total(scratch, totals + i * record, width)
+            for number in range(begin + u % split, begin + u % split + 1 if few else end):
+                if not attend_range(
+                    kv_k, kv_v, kv_table, index, first, last, least, most, kv_head, count, head_dim, number, window,
+                    softcap, scratch,
+                ):  # fmt: skip
+                    return first + 1
+                for i in range(queries):
+                    t, source = first + i // count, records + i * record
+                    low, high = visible(np.int64(index[t, POSITION]), window, number)
+                    if low < high and few:
+                        query = t * heads + head + i % count
+                        keep(scratch, source, record, workspace, (query * ranges_in(table_width) + number) * record)
+                    elif low < high:
+                        fold(scratch, totals + i * record, scratch, source, width)
+            for i in range(NO if few else queries):
+                query = (first + i // count) * heads + head + i % count
+                put_quotient(scratch, totals + i * record, head_dim, out, query * head_dim)
+        unit, unit_end, first = unit - split * kv_heads * blocks, unit_end - split * kv_heads * blocks, last
     return 0
 
 
-@device
-def from_both_ends(i, n):
-    """0, n-1, 1, n-2, …: late tokens have most keys, and each thread gets as many late ones as early ones."""
-    return n - 1 - i // 2 if i % 2 else i // 2
+@internal
+def ranges_in(table_width):
+    return (table_width * SLOTS + KEYS - 1) // KEYS
 
 
-@device
-def attend(queries, index, kv_k, kv_v, kv_table, outputs, t, head, window, scale, softcap):
-    """Token t's query heads that share KV head `head`; q and out are (group, head_dim)."""
-    group = queries.shape[1] // kv_k.shape[1]
-    q, out = queries[t, head * group : (head + 1) * group], outputs[t, head * group : (head + 1) * group]
-    pages, position = kv_table[index[t, SEQUENCE]], np.int64(index[t, POSITION])
-    start = max(0, position + 1 - window) if window > 0 else 0
-    rows = np.empty((SLOTS, q.shape[1]), np.float32)  # a page's keys, then its values
-    scores = np.empty((group, SLOTS), np.float32)
-    state = np.empty((group, 2), np.float32)  # per query head: the maximum so far, the sum of exp(score - maximum)
-    clear(state, out)
-    for p in range(start // SLOTS, position // SLOTS + 1):
-        page, base = pages[p], p * SLOTS
-        low, high = max(start - base, 0), min(position + 1 - base, SLOTS)
-        load_rows(kv_k[page, head], low, high, rows)
-        score(q, rows, low, high, scale, softcap, scores)
-        for g in range(group):
-            rescale(scores, low, high, g, state, out)
-        load_rows(kv_v[page, head], low, high, rows)
-        add_values(scores, rows, low, high, out)
-    divide(state, out)
+@internal
+def keep(scratch, at, record, workspace, to):
+    for i in range(0, record, LANES):
+        store_f32(workspace, to + i, load_f32(scratch, at + i))
 
 
-@device
-def clear(state, out):
-    for g in range(out.shape[0]):
-        state[g, 0], state[g, 1] = LOWEST, NOTHING
-        for i in range(out.shape[1]):
-            out[g, i] = NOTHING
+@kernel
+def attention_reduce(
+    q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
+    workspace, part, parts, scratch,
+):  # fmt: skip
+    """Folds the records of a few tokens, a query after the other, into out."""
+    if tokens > FEW:
+        return 0
+    width, record = width_of(head_dim), record_of(head_dim)
+    first, last = span(tokens * heads, part, parts)
+    for query in range(first, last):
+        _, least, most, status = run_of(index, kv_table, query // heads, tokens, YES)
+        if status:
+            return status
+        begin, end = ranges(least, most, window)
+        clear_total(scratch, NO, width)
+        for number in range(begin, end):
+            fold(scratch, NO, workspace, (query * ranges_in(table_width) + number) * record, width)
+        put_quotient(scratch, NO, head_dim, out, query * head_dim)
+    return 0
 
 
-@device
-def score(q, keys, low, high, scale, softcap, scores):
-    """scores[:, low:high] = q·key, scaled and capped."""
-    for g in range(q.shape[0]):
-        for slot in range(low, high):
-            value = dot_of_rows(q, g, keys, slot) * scale
-            scores[g, slot] = softcap * math.tanh(value / softcap) if softcap > NOTHING else value
-
-
-@device
-def rescale(scores, low, high, g, state, out):
-    """scores[g, low:high] become exp(score - maximum so far); what was summed before is corrected to that maximum."""
-    highest = state[g, 0]
-    for slot in range(low, high):
-        highest = max(highest, scores[g, slot])
-    correction = math.exp(state[g, 0] - highest)
-    total = state[g, 1] * correction
-    for slot in range(low, high):
-        scores[g, slot] = math.exp(scores[g, slot] - highest)
-        total += scores[g, slot]
-    state[g, 0], state[g, 1] = highest, total
-    for i in range(out.shape[1]):
-        out[g, i] *= correction
-
-
-@device
-def add_values(scores, values, low, high, out):
-    """out (group, head_dim) += scores · values, one slot after the other."""
-    for g in range(out.shape[0]):
-        for slot in range(low, high):
-            factor = scores[g, slot]
-            for i in range(out.shape[1]):
-                out[g, i] += factor * values[slot, i]
-
-
-@device
-def divide(state, out):
-    for g in range(out.shape[0]):
-        inverse = ONE / state[g, 1]
-        for i in range(out.shape[1]):
-            out[g, i] *= inverse
+stages = (attention, attention_reduce)

@@ -1,13 +1,13 @@
 """Index rows are checked before anything is gathered by them: numba does not test bounds.
 
-The functions return 0, or the number (from 1) of the first row that points outside.
+Twins return the number (from 1) of a row that points outside, else 0.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.jit import device
+from cpu_fallback.jit import device, inlined
 
 BAD_PARAMETERS = -1  # a kernel's result when its parameters contradict each other or its operands
 ID, SEQUENCE, POSITION, OUTPUT = 0, 1, 2, 3  # columns of an index row
@@ -24,14 +24,16 @@ def first_outside(index, column, rows, low, high, first=0):
     return 0
 
 
+@inlined
+def is_beyond(index, t, table):
+    """Whether token t's sequence or position has no place in the block table (sequences, pages)."""
+    return np.int64(index[t, SEQUENCE]) >= table.shape[0] or np.int64(index[t, POSITION]) // SLOTS >= table.shape[1]
+
+
 @device
-def first_bad_page(index, table, pages, tokens, whole):
-    """The first token whose page (with `whole`, one of the pages up to it) does not exist."""
-    for t in range(tokens):
-        sequence, last = np.int64(index[t, SEQUENCE]), np.int64(index[t, POSITION]) // SLOTS
-        if sequence >= table.shape[0] or last >= table.shape[1]:
+def first_beyond(index, first, last, table):
+    """The first of the tokens first..last-1 that has no place in the block table, from 1; 0 where all have one."""
+    for t in range(first, last):
+        if is_beyond(index, t, table):
             return t + 1
-        for p in range(0 if whole else last, last + 1):
-            if table[sequence, p] >= pages:
-                return t + 1
     return 0

@@ -24,6 +24,7 @@ SCRATCH = 1 << 17  # float32 elements of working memory that a twin is given
 
 device = njit(nogil=True, error_model="numpy")
 inlined = njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)
+internal = njit(_nrt=False, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 sums = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
 

@@ -1,117 +1,101 @@
-"""Rows of KV pages: one head's key or value of one token, stored as float32, float16 bits or Q8_0 blocks.
+"""KV pages in memory: one KV head's keys and values of 64 tokens, as float32, float16 bits or Q8_0 blocks.
 
-Pages are (pages, kv heads, 64, row), the row being head_dim float32 or uint16, or head_dim / 32 blocks of 34 bytes. A
-kernel is compiled for the pages' item type and calls the functions of that type. Q8_0 rows equal those of
-formats/quants.py bit for bit; a row that is not finite, which that refuses, is stored as NaN.
+Attention wants lanes that need no sums across them: 16 keys when it scores, 16 elements of a value when it adds values
+up. So keys lie transposed, in 4 groups of 16 slots: (pages, kv heads, 4, row) with a row of (head_dim, 16), and values
+do not: (pages, kv heads, 64, row) with head_dim rounded up to a multiple of 16, what is added being 0. Q8_0 has its
+blocks of 32 along head_dim in both: for values as in a file (a float16 scale, 32 codes), for keys (32, 16) codes, then
+the 16 slots' scales. Everything here takes flat positions of an array's items.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
 
-from cpu_fallback.formats_32 import dequantize_q8_0
-from cpu_fallback.half import float_to_half, half_to_float
-from cpu_fallback.jit import device
+from cpu_fallback import isa
+from cpu_fallback.half import half_to_float
+from cpu_fallback.simd import address, element, load_i8_i32, prefetch, splat_f32, store_f32, to_f32
 
+SLOTS, LANES = 64, 16
+GROUPS = SLOTS // LANES
 BLOCK, BLOCK_BYTES = 32, 34
-CODES, TWO, ONE, ZERO, NAN = np.float32(127), np.float32(2), np.float32(1), np.float32(0), np.float32(np.nan)
+KEY_BLOCK_BYTES = LANES * BLOCK_BYTES
+KEY_SCALES = LANES * BLOCK  # where a key block's scales begin
+INTERNAL = {"nogil": True, "error_model": "numpy", "_nrt": False}  # how functions chosen by item type are compiled
 
 
-def storage(kind: str, head_dim: int) -> tuple[type, int]:
-    """(item type, items of a row) of pages of type f32, f16 or q8_0; KeyError for any other."""
-    return {
-        "f32": (np.float32, head_dim),
-        "f16": (np.uint16, head_dim),
-        "q8_0": (np.uint8, head_dim // BLOCK * BLOCK_BYTES),
-    }[kind]
+def padded(head_dim: int) -> int:
+    """head_dim rounded up to whole vectors."""
+    return -(-head_dim // LANES) * LANES
 
 
-@device
-def load_f32(rows, low, high, out):
-    for s in range(low, high):
-        for i in range(out.shape[1]):
-            out[s, i] = rows[s, i]
+def storage(kind: str, head_dim: int) -> tuple[type, tuple[int, int], tuple[int, int]]:
+    """(item type, shape of a head's keys in a page, shape of its values) of f32, f16 or q8_0; else KeyError."""
+    if kind == "q8_0":
+        blocks = head_dim // BLOCK
+        return np.uint8, (GROUPS, blocks * KEY_BLOCK_BYTES), (SLOTS, blocks * BLOCK_BYTES)
+    item = {"f32": np.float32, "f16": np.uint16}[kind]
+    return item, (GROUPS, head_dim * LANES), (SLOTS, padded(head_dim))
 
 
-@device
-def load_f16(rows, low, high, out):
-    for s in range(low, high):
-        for i in range(out.shape[1]):
-            out[s, i] = half_to_float(rows[s, i])
+def as_they_lie(pages, at, first, last, ahead, scratch, to):
+    return address(pages, at)
 
 
-@device
-def load_q8_0(rows, low, high, out):
-    for s in range(low, high):
-        dequantize_q8_0(rows[s], 0, out.shape[1], out[s])
+def widened(pages, at, first, last, ahead, scratch, to):
+    row = pages.shape[3]
+    for i in range(first * row, last * row, LANES):
+        prefetch(ahead + 2 * i)
+        store_f32(scratch, to + i, isa.load_f16(pages, at + i))
+    return address(scratch, to)
 
 
-@device
-def store_f32(x, row):
-    for i in range(x.size):
-        row[i] = x[i]
+def key_blocks(pages, at, first, last, ahead, scratch, to):
+    blocks = pages.shape[3] // KEY_BLOCK_BYTES
+    for b in range(first * blocks, last * blocks):
+        start, target = at + b * KEY_BLOCK_BYTES, to + b * (BLOCK * LANES)
+        scale = isa.load_f16(pages, start + KEY_SCALES)
+        for i in range(0, BLOCK * LANES, LANES):
+            prefetch(ahead + b * KEY_BLOCK_BYTES + i)
+            store_f32(scratch, target + i, to_f32(load_i8_i32(pages, start + i)) * scale)
+    return address(scratch, to)
 
 
-@device
-def store_f16(x, row):
-    for i in range(x.size):
-        row[i] = float_to_half(x[i])
+def value_blocks(pages, at, first, last, ahead, scratch, to):
+    blocks = pages.shape[3] // BLOCK_BYTES
+    for b in range(first * blocks, last * blocks):
+        start, target = at + b * BLOCK_BYTES, to + b * BLOCK
+        prefetch(ahead + b * BLOCK_BYTES)
+        scale = splat_f32(half_to_float(np.uint32(element(pages, start)) | np.uint32(element(pages, start + 1)) << 8))
+        store_f32(scratch, target, to_f32(load_i8_i32(pages, start + 2)) * scale)
+        store_f32(scratch, target + LANES, to_f32(load_i8_i32(pages, start + 2 + LANES)) * scale)
+    return address(scratch, to)
 
 
-@device
-def store_q8_0(x, row):
-    for b in range(x.size // BLOCK):
-        store_block(x, b * BLOCK, row, b * BLOCK_BYTES)
+KEYS = {np.float32: as_they_lie, np.uint16: widened, np.uint8: key_blocks}
+VALUES = {np.float32: as_they_lie, np.uint16: widened, np.uint8: value_blocks}
 
 
-@device
-def store_block(x, first, row, at):
-    """x[first:first+32] -> a float16 scale and 32 int8 codes at row[at]."""
-    peak, finite = ZERO, True
-    for i in range(BLOCK):
-        peak = max(peak, abs(x[first + i]))
-        finite = finite and math.isfinite(x[first + i])
-    d = np.float32(peak / CODES) if finite else NAN
-    inverse = np.float32(ONE / d) if d > ZERO else ZERO
-    inverse = inverse if math.isfinite(inverse) else ZERO
-    scale = float_to_half(d)
-    row[at], row[at + 1] = scale & 255, scale >> 8
-    for i in range(BLOCK):
-        row[at + 2 + i] = nearest(np.float32(x[first + i] * inverse) if finite else ONE) & 255
+def load_keys(pages, at, first, last, ahead, scratch, to):
+    """A head's keys at `at`, groups first..last-1 of them -> address of float32 (4, head_dim, 16).
+
+    They are converted to scratch from position `to` on, unless they are float32. Meanwhile the memory from address `ahead`
+    on, of the same size, is brought into the cache: bytes of the next page, which no prefetcher foresees.
+    """
+    return KEYS[pages.dtype.type](pages, at, first, last, ahead, scratch, to)
 
 
-@device
-def nearest(x):
-    """float32 -> int64, half away from zero, as ggml rounds: in two steps that cannot pick up a rounding error."""
-    whole = math.trunc(x)
-    return whole + math.trunc(np.float32(TWO * np.float32(x - np.float32(whole))))
+def load_values(pages, at, first, last, ahead, scratch, to):
+    """A head's values, slots first..last-1, likewise -> address of float32 (64, padded head_dim)."""
+    return VALUES[pages.dtype.type](pages, at, first, last, ahead, scratch, to)
 
 
-LOAD = {np.float32: load_f32, np.uint16: load_f16, np.uint8: load_q8_0}
-STORE = {np.float32: store_f32, np.uint16: store_f16, np.uint8: store_q8_0}
+@overload(load_keys, jit_options=INTERNAL)
+def compiled_load_keys(pages, at, first, last, ahead, scratch, to):
+    return KEYS[as_dtype(pages.dtype).type]
 
 
-def load_rows(rows, low, high, out):
-    """rows (64, row), one head of a page -> out float32 (64, head_dim), slots low..high-1."""
-    LOAD[rows.dtype.type](rows, low, high, out)
-
-
-def store_row(x, row):
-    """x float32 (head_dim) -> row: a row of a page."""
-    STORE[row.dtype.type](x, row)
-
-
-@overload(load_rows)
-def compiled_load_rows(rows, low, high, out):
-    load = LOAD[as_dtype(rows.dtype).type]
-    return lambda rows, low, high, out: load(rows, low, high, out)
-
-
-@overload(store_row)
-def compiled_store_row(x, row):
-    store = STORE[as_dtype(row.dtype).type]
-    return lambda x, row: store(x, row)
+@overload(load_values, jit_options=INTERNAL)
+def compiled_load_values(pages, at, first, last, ahead, scratch, to):
+    return VALUES[as_dtype(pages.dtype).type]

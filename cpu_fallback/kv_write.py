@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from cpu_fallback.checks import POSITION, SEQUENCE, SLOTS, first_bad_page
-from cpu_fallback.jit import parallel_kernel
-from cpu_fallback.kv import store_row
+from cpu_fallback.checks import POSITION, SEQUENCE, SLOTS, is_beyond
+from cpu_fallback.jit import device, inlined, kernel, span
+from cpu_fallback.kv import LANES
+from cpu_fallback.kv_store import store_key, store_value
+from cpu_fallback.lanes import shares
+from cpu_fallback.simd import element, set_element
+
+PART = 8192  # elements
 
 
-@parallel_kernel
-def kv_write(k, v, index, kv_k, kv_v, kv_table, tokens, kv_heads, head_dim, table_width):
-    """k, v (tokens, kv_heads, head_dim) -> kv_k, kv_v (pages, kv_heads, 64, row); kv_table (sequences, table_width)."""
-    bad = first_bad_page(index, kv_table, kv_k.shape[0], tokens, False)
-    if bad:
-        return bad
-    for t in prange(tokens):
-        position = np.int64(index[t, POSITION])
-        page, slot = kv_table[index[t, SEQUENCE], position // SLOTS], position % SLOTS
-        for h in range(kv_heads):
-            store_row(k[t, h], kv_k[page, h, slot])
-            store_row(v[t, h], kv_v[page, h, slot])
+def parts(*, tokens: int, kv_heads: int, head_dim: int, **_: int) -> int:
+    return shares(tokens * kv_heads, tokens * kv_heads * head_dim, PART)
+
+
+@inlined
+def page_of(index, t, table):
+    return np.int64(table[index[t, SEQUENCE], index[t, POSITION] // SLOTS])
+
+
+@device
+def take_row(x, start, head_dim, row, at):
+    """A head's elements to a row of scratch, with zeros up to whole vectors."""
+    for i in range((head_dim + LANES - 1) // LANES * LANES):
+        set_element(row, at + i, element(x, start + i) if i < head_dim else np.float32(0))
+
+
+@kernel
+def kv_write(k, v, index, kv_k, kv_v, kv_table, tokens, kv_heads, head_dim, table_width, part, parts, scratch):
+    """k, v (tokens, kv_heads, head_dim) -> kv_k, kv_v: pages as in kv.py; kv_table (sequences, table_width)."""
+    first, last = span(tokens * kv_heads, part, parts)
+    width = (head_dim + LANES - 1) // LANES * LANES
+    for unit in range(first, last):  # a head's tokens side by side: their keys share cache lines
+        h, t = unit // tokens, unit % tokens
+        if is_beyond(index, t, kv_table):
+            return t + 1
+        page, slot = page_of(index, t, kv_table), np.int64(index[t, POSITION]) % SLOTS
+        if page >= kv_k.shape[0]:
+            return t + 1
+        head = page * kv_heads + h
+        take_row(k, (t * kv_heads + h) * head_dim, head_dim, scratch, 0)
+        store_key(scratch, 0, head_dim, kv_k, head * (kv_k.shape[2] * kv_k.shape[3]), slot, width)
+        take_row(v, (t * kv_heads + h) * head_dim, head_dim, scratch, 0)
+        store_value(scratch, 0, head_dim, kv_v, head * (kv_v.shape[2] * kv_v.shape[3]), slot)
     return 0

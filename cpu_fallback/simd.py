@@ -1,7 +1,6 @@
 """SIMD values for numba: vectors that live in registers inside nopython code, and the operations on them.
 
-    from cpu_fallback.isa import fma
-    from cpu_fallback.simd import load_f32, splat_f32, store_f32
+    from cpu_fallback.simd import fma, load_f32, splat_f32, store_f32
 
     @njit
     def axpy(a, x, y):                       # y += a · x, len(x) a multiple of 16
@@ -407,6 +406,35 @@ def element(_typing: Any, array: Any, index: Any) -> Any:
         return context.unpack_value(builder, array.dtype, address)
 
     return array.dtype(array, index), lowered
+
+
+@intrinsic
+def address(_typing: Any, array: Any, index: Any) -> Any:
+    """(array, i) -> int64: where in memory the element at flat position i lies."""
+    if not isinstance(array, types.Array) or not isinstance(index, types.Integer):
+        return None
+
+    def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        at = as_index(context, builder, sig.args[1], arguments[1])
+        return builder.ptrtoint(pointer(context, builder, sig.args[0], arguments[0], at), I64)
+
+    return types.int64(array, index), lowered
+
+
+@intrinsic
+def prefetch(_typing: Any, place: Any) -> Any:
+    """(address): asks for the cache line there; any address is allowed."""
+    if not isinstance(place, types.Integer):
+        return None
+
+    def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        byte = builder.inttoptr(as_index(context, builder, sig.args[0], arguments[0]), I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [byte.type, I32, I32, I32])
+        read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        builder.call(builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind), [byte, read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(place), lowered
 
 
 @intrinsic

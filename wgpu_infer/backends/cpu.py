@@ -22,7 +22,6 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.backends.cpu_operands import (
-    STORAGE,
     Blocks,
     Buffer,
     Int8Blocks,
@@ -33,7 +32,8 @@ from wgpu_infer.backends.cpu_operands import (
     refusal,
     zeros,
 )
-from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
+from wgpu_infer.backends.cpu_pages import PAGE_FORMATS
+from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight, check_kv
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
@@ -112,9 +112,8 @@ class CPUBackend(Backend):
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         check_kv(dtype, head_dim)
-        item, row = self._kernels.kv.storage(dtype, head_dim)
-        shape = (pages, kv_heads, PAGE_SLOTS, row)
-        payload = Pages(zeros(shape, item, "the KV cache"), zeros(shape, item, "the KV cache"))
+        item, *shapes = self._kernels.kv.storage(dtype, head_dim)
+        payload = Pages(*(zeros((pages, kv_heads, *shape), item, "the KV cache") for shape in shapes))
         return KV(pages, kv_heads, head_dim, dtype, table, payload)
 
     def can_act8(self, fmt: str) -> bool:
@@ -140,13 +139,13 @@ class CPUBackend(Backend):
         return HostAct8(codes.copy(), scales.copy())
 
     def write_kv(self, kv: KV, host: HostKV) -> None:
-        to_items, _ = STORAGE[kv.dtype]
-        kv.payload.k[...], kv.payload.v[...] = to_items(host.k), to_items(host.v)
+        pages = PAGE_FORMATS[kv.dtype]
+        kv.payload.k[...], kv.payload.v[...] = pages.k_pages_from_values(host.k), pages.v_pages_from_values(host.v)
 
     def read_kv(self, kv: KV) -> HostKV:
-        _, to_values = STORAGE[kv.dtype]
-        table = self.read(kv.table, kv.table.shape)
-        return HostKV(to_values(kv.payload.k), to_values(kv.payload.v), table, kv.dtype)
+        pages, payload = PAGE_FORMATS[kv.dtype], kv.payload
+        k, v = pages.k_values_from_pages(payload.k, kv.head_dim), pages.v_values_from_pages(payload.v, kv.head_dim)
+        return HostKV(k, v, self.read(kv.table, kv.table.shape), kv.dtype)
 
     # -- what runs here --------------------------------------------------------------------------------------------
 
