@@ -1,10 +1,10 @@
 """attention: causal softmax attention over KV pages, with an online softmax: no score matrix exists.
 
 All query heads that share a KV head go together, and so do neighbouring tokens of one sequence, so that keys and
-values are read and converted once for all of them (attention_range.py). For a few tokens, as in decoding, the ranges of
-keys are dealt out too: their records go to the workspace, and a second stage folds them. For many tokens a part walks all
-ranges of its tokens and folds as it goes; its memory is the thread's scratch, whatever the number of tokens. Both do the
-same operations in the same order.
+values are read and converted once for all of them (attention_range.py). For a few tokens, as in decoding, the ranges
+of keys are dealt out too: their records go to the workspace, and a second stage folds them. For many tokens a part
+walks all ranges of its tokens and folds as it goes; its memory is the thread's scratch, whatever the number of tokens.
+Both do the same operations in the same order.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ Ranges begin at key 0 whatever the batch, every number of a record is a chain of
 order, and neither other queries nor pages converted for them change it: so a token's result does not depend on who
 shares its keys, nor on which thread did which range.
 
-The queries are those of `count` heads that share a KV head, of the tokens first..last-1 of one sequence, token by token.
-Scratch holds the queries (float32, times the scale), their scores, their records of a range, their totals, and a page.
+The queries are those of `count` heads that share a KV head, of the tokens first..last-1 of one sequence, token by
+token. Scratch holds the queries (float32, times the scale), their scores, their records of a range, their totals, and
+a page.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def hide(scratch, row, i, low, high):
 
 @internal
 def weigh(scratch, row, low, high, softcap, record):
-    """Scores low..high-1 of a row become e^(score - highest), the others of their vectors 0; record: highest and sum."""
+    """Scores low..high-1 of a row become e^(score - highest), others in their vectors 0; record: highest and sum."""
     first = low // LANES * LANES
     if softcap > 0.0:
         cap, inverse = splat_f32(softcap), splat_f32(1.0 / softcap)

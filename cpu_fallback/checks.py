@@ -28,12 +28,3 @@ def first_outside(index, column, rows, low, high, first=0):
 def is_beyond(index, t, table):
     """Whether token t's sequence or position has no place in the block table (sequences, pages)."""
     return np.int64(index[t, SEQUENCE]) >= table.shape[0] or np.int64(index[t, POSITION]) // SLOTS >= table.shape[1]
-
-
-@device
-def first_beyond(index, first, last, table):
-    """The first of the tokens first..last-1 that has no place in the block table, from 1; 0 where all have one."""
-    for t in range(first, last):
-        if is_beyond(index, t, table):
-            return t + 1
-    return 0

@@ -1,11 +1,12 @@
 """How the kernels are compiled: decorators over numba.njit.
 
-`device` is for functions that kernels call, `inlined` for small ones on SIMD values, `sums` for those that add up
-many products in scalar code, `kernel` for the twins themselves, `cached` and `parallel_kernel` for what Python calls:
-compiled at the first call and kept in the kernel cache. Nothing is compiled with full fast-math: NaN and infinities
-go through every op as in its reference. `sums` lets LLVM choose an order of additions that fits vectors, once, when
-it compiles. `inlined` and `kernel` count no references to arrays (`_nrt`), so they cannot allocate any: where a loop
-branches, numba would not see that the counting cancels out, and 20 ns of atomic operations would go into every step.
+`device` is for functions that kernels call, `inlined` for small ones on SIMD values, `internal` for larger ones that
+Python cannot call, which makes them quicker to compile, `sums` for those that add up many products in scalar code,
+`kernel` for the twins themselves, `cached` and `parallel_kernel` for what Python calls: compiled at the first call and
+kept in the kernel cache. Nothing is compiled with full fast-math: NaN and infinities go through every op as in its
+reference. `sums` lets LLVM choose an order of additions that fits vectors, once, when it compiles. `inlined`,
+`internal` and `kernel` count no references to arrays (`_nrt`), so they cannot allocate any: where a loop branches,
+numba would not see that the counting cancels out, and 20 ns of atomic operations would go into every step.
 """
 
 from __future__ import annotations

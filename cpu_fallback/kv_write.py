@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.checks import POSITION, SEQUENCE, SLOTS, is_beyond
-from cpu_fallback.jit import device, inlined, kernel, span
+from cpu_fallback.jit import internal, kernel, span
 from cpu_fallback.kv import LANES
 from cpu_fallback.kv_store import store_key, store_value
 from cpu_fallback.lanes import shares
@@ -18,33 +18,38 @@ def parts(*, tokens: int, kv_heads: int, head_dim: int, **_: int) -> int:
     return shares(tokens * kv_heads, tokens * kv_heads * head_dim, PART)
 
 
-@inlined
-def page_of(index, t, table):
-    return np.int64(table[index[t, SEQUENCE], index[t, POSITION] // SLOTS])
+@internal
+def page_of(index, t, table, pages):
+    """The page token t lies in; negative where its place or the page does not exist."""
+    if is_beyond(index, t, table):
+        return -1
+    page = np.int64(table[index[t, SEQUENCE], np.int64(index[t, POSITION]) // SLOTS])
+    return page if page < pages else -1
 
 
-@device
-def take_row(x, start, head_dim, row, at):
-    """A head's elements to a row of scratch, with zeros up to whole vectors."""
-    for i in range((head_dim + LANES - 1) // LANES * LANES):
-        set_element(row, at + i, element(x, start + i) if i < head_dim else np.float32(0))
+@internal
+def take_row(x, start, head_dim, row):
+    """A head's elements to the beginning of `row`, with zeros up to whole vectors; their number."""
+    for i in range(head_dim):
+        set_element(row, i, element(x, start + i))
+    width = (head_dim + LANES - 1) // LANES * LANES
+    for i in range(head_dim, width):
+        set_element(row, i, np.float32(0))
+    return width
 
 
 @kernel
 def kv_write(k, v, index, kv_k, kv_v, kv_table, tokens, kv_heads, head_dim, table_width, part, parts, scratch):
     """k, v (tokens, kv_heads, head_dim) -> kv_k, kv_v: pages as in kv.py; kv_table (sequences, table_width)."""
     first, last = span(tokens * kv_heads, part, parts)
-    width = (head_dim + LANES - 1) // LANES * LANES
     for unit in range(first, last):  # a head's tokens side by side: their keys share cache lines
         h, t = unit // tokens, unit % tokens
-        if is_beyond(index, t, kv_table):
+        page = page_of(index, t, kv_table, kv_k.shape[0])
+        if page < 0:
             return t + 1
-        page, slot = page_of(index, t, kv_table), np.int64(index[t, POSITION]) % SLOTS
-        if page >= kv_k.shape[0]:
-            return t + 1
-        head = page * kv_heads + h
-        take_row(k, (t * kv_heads + h) * head_dim, head_dim, scratch, 0)
+        head, slot, start = page * kv_heads + h, np.int64(index[t, POSITION]) % SLOTS, (t * kv_heads + h) * head_dim
+        width = take_row(k, start, head_dim, scratch)
         store_key(scratch, 0, head_dim, kv_k, head * (kv_k.shape[2] * kv_k.shape[3]), slot, width)
-        take_row(v, (t * kv_heads + h) * head_dim, head_dim, scratch, 0)
+        take_row(v, start, head_dim, scratch)
         store_value(scratch, 0, head_dim, kv_v, head * (kv_v.shape[2] * kv_v.shape[3]), slot)
     return 0

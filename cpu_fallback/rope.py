@@ -1,26 +1,40 @@
-"""rope: rotary position embedding in place, from a table of cosines and sines."""
+"""rope: rotary position embedding in place, from a table of cosines and sines.
+
+Products and sums are float64, rounded once to float32, as in the contract's reference: so keys that are rotated on
+their way into a cache are stored as the reference stores them, to the bit, on every CPU. It is little work.
+"""
 
 from __future__ import annotations
 
-from cpu_fallback.checks import BAD_PARAMETERS, POSITION, first_outside
+import numpy as np
+
+from cpu_fallback.checks import BAD_PARAMETERS, POSITION
 from cpu_fallback.jit import inlined, kernel, span
+from cpu_fallback.lanes import shares
+from cpu_fallback.simd import element, set_element
+
+PART = 16384  # elements
 
 
-TOKENS = 8  # of a part
+def parts(*, tokens: int, heads: int, head_dim: int, **_: int) -> int:
+    return shares(tokens * heads, tokens * heads * head_dim, PART)
 
 
 @inlined
-def rotate(x, angles, pairs, step, apart):
-    """x (head_dim), angles (pairs, 2) of cos and sin: pair i is elements i·step and i·step + apart."""
+def rotate(x, at, table, row, rot, interleaved):
+    """The first `rot` elements from position `at` on, by the angles from position `row` on.
+
+    Pair i is elements (2·i, 2·i + 1) if interleaved, else (i, i + rot / 2).
+    """
+    pairs = rot // 2
+    step, apart = (2, 1) if interleaved else (1, pairs)
     for i in range(pairs):
-        a, b = i * step, i * step + apart
-        xa, xb, cos, sin = x[a], x[b], angles[i, 0], angles[i, 1]
-        x[a] = xa * cos - xb * sin
-        x[b] = xa * sin + xb * cos
-
-
-def parts(*, tokens: int, **_: float) -> int:
-    return max(1, tokens // TOKENS)
+        a = at + i * step
+        b = a + apart
+        xa, xb = np.float64(element(x, a)), np.float64(element(x, b))
+        cos, sin = np.float64(element(table, row + 2 * i)), np.float64(element(table, row + 2 * i + 1))
+        set_element(x, a, xa * cos - xb * sin)
+        set_element(x, b, xa * sin + xb * cos)
 
 
 @kernel
@@ -28,13 +42,10 @@ def rope(x, index, table, tokens, heads, head_dim, rot, interleaved, positions, 
     """x (tokens, heads, head_dim), index (tokens, 4), table (positions, half, 2); the first `rot` of a head rotate."""
     if rot > head_dim or rot // 2 > half:
         return BAD_PARAMETERS
-    first, last = span(tokens, part, parts)
-    bad = first_outside(index, POSITION, last, 0, positions, first)
-    if bad:
-        return bad
-    pairs = rot // 2
-    step, apart = (2, 1) if interleaved else (1, pairs)
-    for t in range(first, last):
-        for h in range(heads):
-            rotate(x[t, h], table[index[t, POSITION]], pairs, step, apart)
+    first, last = span(tokens * heads, part, parts)
+    for head in range(first, last):
+        position = np.int64(index[head // heads, POSITION])
+        if position >= positions:
+            return head // heads + 1
+        rotate(x, head * head_dim, table, position * half * 2, rot, interleaved)
     return 0

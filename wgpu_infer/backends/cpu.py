@@ -71,6 +71,7 @@ class CPUBackend(Backend):
         self._lock = threading.RLock()  # of the scratch memory and the recording
         self._recording: list[tuple[Any, Call]] | None = None
         self.threads: int = self._kernels.threads.physical_cores() if threads is None else self._checked(threads)
+        self._workspace = zeros((1,), np.float32, "a workspace")
         self._scratch = zeros((self.threads, self._kernels.jit.SCRATCH), np.float32, "working memory")
 
     def _checked(self, threads: Any) -> int:
@@ -215,12 +216,18 @@ class CPUBackend(Backend):
             twin = twin.twin(next(v.payload.kind for v in operands if isinstance(v, Weight)))
         if not hasattr(module, "stages"):
             return [self._step(twin, arguments, lowered, module.parts(**given, weight_bytes=lowered.weight_bytes))]
-        workspace = zeros((module.workspace(**given),), np.float32, op.name)
-        lowered.writes.add(id(workspace))
+        workspace = self._take_workspace(module.workspace(**given))
+        lowered.writes.add(id(self._workspace))
         return [
             self._step(stage, [*arguments, workspace], lowered, module.parts(i, **given))
             for i, stage in enumerate(module.stages)
         ]
+
+    def _take_workspace(self, size: int) -> np.ndarray:
+        """Memory for what an op's stages hand on, the same for all ops: as its writers they wait for each other."""
+        if self._workspace.size < size:
+            self._workspace = zeros((size,), np.float32, "a workspace")
+        return self._workspace[:size]
 
     def _step(self, twin: Any, arguments: list[Any], lowered: Lowered, parts: int) -> Any:
         entries, program = self._kernels.entry, self._kernels.program

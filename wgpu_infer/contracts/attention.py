@@ -51,19 +51,28 @@ def filled_kv(pages: int, heads: int, head_dim: int, table: np.ndarray, dtype: s
 
 
 def make_case(
-    dtype: str, heads: int, kv_heads: int, head_dim: int, positions: list[int], window: int = 0, softcap: float = 0.0
+    dtype: str,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    positions: list[int],
+    window: int = 0,
+    softcap: float = 0.0,
+    run: int = 1,
 ) -> Case:
+    """Two sequences take turns, each for `run` tokens."""
     width = max(positions) // PAGE_SLOTS + 1
     rng = np.random.default_rng(head_dim)
     table = rng.permutation(2 * width).astype(np.uint32).reshape(2, width)
     tokens = len(positions)
     return Case(
         f"{dtype}-{heads}/{kv_heads}x{head_dim}-{max(positions)}"
+        + f"-{tokens}" * (run > 1)
         + (f"-w{window}" * (window > 0))
         + "-cap" * (softcap > 0),
         {
             "q": activations(tokens, heads, head_dim, seed=3),
-            "index": index_array([0] * tokens, [t % 2 for t in range(tokens)], positions),
+            "index": index_array([0] * tokens, [t // run % 2 for t in range(tokens)], positions),
             "kv": filled_kv(2 * width, kv_heads, head_dim, table, dtype, seed=4),
         },
         {
@@ -89,6 +98,9 @@ def cases() -> Iterator[Case]:
     yield make_case("f16", 8, 2, 64, [130, 131, 2])
     yield make_case("f16", 3, 3, 20, [70])
     yield make_case("q8_0", 4, 2, 64, [100, 7])
+    yield make_case("f32", 2, 2, 64, list(range(250, 270)), run=20)  # neighbours, as in a prompt
+    yield make_case("f16", 6, 2, 96, [*range(15), *range(290, 308)], run=15, softcap=30.0)
+    yield make_case("q8_0", 8, 1, 32, [*range(120, 136), *range(3)], run=16, window=50)
 
 
 OP = Op(

@@ -23,6 +23,7 @@ from wgpu_infer.contracts import (
     rms_norm,
     rms_norm_act8,
     rope,
+    rope_kv_write,
     softmax,
 )
 from wgpu_infer.contracts.contract import Op
@@ -43,6 +44,7 @@ OPS: dict[str, Op] = {
         layer_norm,
         rope,
         kv_write,
+        rope_kv_write,
         attention,
         glu,
         glu_act8,
