@@ -20,7 +20,7 @@ from cpu_fallback.tile import TOKENS, WIDE, add_column, load_tile, store_tile
 COLUMNS = 1024  # that are made float32 at a time
 CHUNK = 128  # tokens that share them
 SUMS = WIDE * ROWS * COLUMNS + ROWS  # behind 16 spare floats
-EVERY_LAYOUT = LAYOUTS | FLOAT_LAYOUTS
+EVERY_LAYOUT = FLOAT_LAYOUTS | LAYOUTS
 
 
 def parts(*, rows: int, **_: int) -> int:

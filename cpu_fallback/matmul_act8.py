@@ -15,9 +15,11 @@ from cpu_fallback.layout import BLOCK, ROWS, Layout
 from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import GROUP, put_tiles
-from cpu_fallback.simd import store_f32, store_u8
+from cpu_fallback.simd import address, prefetch, store_f32, store_u8
 from cpu_fallback.tile import TOKENS, WIDE, add_unpacked, load_tile, store_tile
 
+LINE = 64  # bytes of a cache line
+TURNS = 4  # tiles of tokens over which the asking for the next columns is spread
 COLUMNS = 1024  # that are unpacked at a time
 CHUNK = 128  # tokens that share an unpacked group
 BLOCKS = COLUMNS // BLOCK
@@ -53,10 +55,38 @@ def unpacker(layout: Layout):
     return unpack
 
 
+def multiplier(layout: Layout):
+    """The loop over tiles of tokens: what is unpacked times the tokens, while the next columns come from memory."""
+    add_block = add_unpacked(layout.offset, layout.halves, layout.has_minimum, SCALES)
+    block_bytes = layout.unit_bytes * BLOCK // layout.unit
+
+    @inlined
+    def multiply(x, x_scales, x_sums, scratch, codes, token, tokens, tiles, cols, block, here, upcoming, apart):
+        """Tokens from `token` on, `tiles` tiles of them, by columns of `here` blocks from `block` on, added to SUMS.
+
+        upcoming: address of what will be unpacked next, `apart` bytes for each group of 16 rows. Its cache lines are asked
+        for a few at a time: memory has time while this computes.
+        """
+        turns = min(tiles, TURNS)
+        for t in range(tiles):
+            y = load_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
+            for b in range(here):
+                if t < turns:
+                    for r in range(WIDE):
+                        for line in range(t * LINE, block_bytes, turns * LINE):
+                            prefetch(upcoming + r * apart + b * block_bytes + line)
+                y = add_block(
+                    y, codes, b * (ROWS * BLOCK), ROWS * COLUMNS, scratch, CODES + b * (2 * ROWS), SCALES // WIDE,
+                    x, x_scales, x_sums, token + t * TOKENS, tokens - 1, cols, block + b,
+                )  # fmt: skip
+            store_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
+
+    return multiply
+
+
 @per_layout(LAYOUTS)
 def matmul_act8(layout: Layout):
-    unpack = unpacker(layout)
-    add_block = add_unpacked(layout.offset, layout.halves, layout.has_minimum, SCALES)
+    unpack, multiply = unpacker(layout), multiplier(layout)
     unit, unit_bytes, unit_blocks = layout.unit, layout.unit_bytes, layout.unit // BLOCK
 
     @kernel
@@ -65,31 +95,30 @@ def matmul_act8(layout: Layout):
         if row0 < 0 or row0 + rows > stride:
             return BAD_PARAMETERS
         x, scales, sums, target = x_codes.reshape(-1), x_scales.reshape(-1), x_sums.reshape(-1), out.reshape(-1)
-        code_bytes = scratch.view(np.uint8)
-        codes8 = scratch.view(np.int8)
-        blocks, units, tiles = cols // BLOCK, cols // unit, (rows + ROWS - 1) // ROWS
+        code_bytes, codes = scratch.view(np.uint8), scratch.view(np.int8)
+        blocks, tile_bytes = cols // BLOCK, cols // unit * unit_bytes
+        last_tile = (rows + ROWS - 1) // ROWS - 1
         first, last = span((rows + GROUP - 1) // GROUP, part, parts)
         for group in range(first, last):
             for token in range(0, tokens, CHUNK):
                 count = min(CHUNK, tokens - token)
-                padded = (count + TOKENS - 1) // TOKENS
-                scratch[SUMS : SUMS + padded * (WIDE * TOKENS * ROWS)] = np.float32(0)
+                tiles = (count + TOKENS - 1) // TOKENS
+                scratch[SUMS : SUMS + tiles * (WIDE * TOKENS * ROWS)] = np.float32(0)
                 for block in range(0, blocks, BLOCKS):
                     here = min(BLOCKS, blocks - block)
                     for r in range(WIDE):
-                        tile = min(group * WIDE + r, tiles - 1)  # behind the last tile, its values again: not written
+                        tile = min(group * WIDE + r, last_tile)  # behind the last, its values again: not written
                         for u in range(here // unit_blocks):
-                            at = (tile * units + block // unit_blocks + u) * unit_bytes
+                            at = tile * tile_bytes + (block // unit_blocks + u) * unit_bytes
                             for j in range(unit_blocks):
                                 unpack(w, at, j, scratch, code_bytes, r, u * unit_blocks + j)
-                    for t in range(padded):
-                        y = load_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS))
-                        for b in range(here):
-                            y = add_block(
-                                y, codes8, b * (ROWS * BLOCK), ROWS * COLUMNS, scratch, CODES + b * (2 * ROWS),
-                                SCALES // WIDE, x, scales, sums, token + t * TOKENS, tokens - 1, cols, block + b,
-                            )  # fmt: skip
-                        store_tile(scratch, SUMS + t * (WIDE * TOKENS * ROWS), y)
+                    behind = block + here
+                    following = group * WIDE + (0 if behind < blocks else WIDE)
+                    upcoming = following * tile_bytes + (behind % blocks) // unit_blocks * unit_bytes
+                    multiply(
+                        x, scales, sums, scratch, codes, token, tokens, tiles, cols, block, here,
+                        address(w, upcoming), tile_bytes,
+                    )  # fmt: skip
                 put_tiles(scratch, SUMS, target, stride, token, count, row0, group * GROUP, rows)
         return 0
 

@@ -377,9 +377,10 @@ def test_the_cache_serves_the_next_process_and_survives_damage(tmp_path):
     place = {"NUMBA_CACHE_DIR": str(tmp_path)}
     assert child(CHEAP, **place)[0].strip() == "0"
     assert child(CHEAP, **place)[0].strip() == "2"
-    files = sorted(tmp_path.rglob("*.kernel"))
+    names = ("argmax", "rms_norm", "run_alone")
+    files = [next(file for file in tmp_path.rglob("*.kernel") if name in file.name) for name in names]
     folder = files[0].parent
-    assert len(files) == 3 and (os.name == "nt" or folder.stat().st_mode & 0o777 == 0o700)
+    assert os.name == "nt" or folder.stat().st_mode & 0o777 == 0o700
     files[0].write_bytes(files[1].read_bytes())
     files[1].write_bytes(files[1].read_bytes()[:1000])
     files[2].write_bytes(b"")
