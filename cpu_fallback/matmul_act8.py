@@ -64,8 +64,8 @@ def multiplier(layout: Layout):
     def multiply(x, x_scales, x_sums, scratch, codes, token, tokens, tiles, cols, block, here, upcoming, apart):
         """Tokens from `token` on, `tiles` tiles of them, by columns of `here` blocks from `block` on, added to SUMS.
 
-        upcoming: address of what will be unpacked next, `apart` bytes for each group of 16 rows. Its cache lines are asked
-        for a few at a time: memory has time while this computes.
+        upcoming: address of what will be unpacked next, `apart` bytes for each group of 16 rows. Its cache lines are
+        asked for a few at a time: memory has time while this computes.
         """
         turns = min(tiles, TURNS)
         for t in range(tiles):

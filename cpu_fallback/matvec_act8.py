@@ -1,7 +1,7 @@
-"""matvec_act8: y = x·Wᵀ for one token rounded to int8 blocks, straight from the packed weight: the kernel of decoding.
+"""matvec_act8: y = x·Wᵀ for one token rounded to int8 blocks, straight from the packed weight: decoding's kernel.
 
-Several tokens at once take matmul_act8's kernel, which unpacks each weight once for all of them; both add the same products
-in the same order, so a token's result is the same alone and in a batch, bit for bit.
+Several tokens at once take matmul_act8's kernel, which unpacks each weight once for all of them; both add the same
+products in the same order, so a token's result is the same alone and in a batch, bit for bit.
 """
 
 from __future__ import annotations

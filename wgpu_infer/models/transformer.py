@@ -137,37 +137,37 @@ class Transformer:
         s, c, n = self.scratch, self.config, batch.tokens
         for name, out in (("attn_q", s.q), ("attn_k", s.k), ("attn_v", s.v)):
             self.linear(batch.phase, n, s.normed, w, name, out)
-        q = self.position(batch, w, "attn_q_norm", s.q, s.normed_q, c.heads)
-        k = self.position(batch, w, "attn_k_norm", s.k, s.normed_k, c.kv_heads)
-        width = kv.table.shape[1]
-        sizes = {"tokens": n, "kv_heads": c.kv_heads, "head_dim": c.head_dim, "table_width": width}
-        self.run("kv_write", k, s.v, s.index, kv, **sizes)
+        q = self.norm_heads(batch, w, "attn_q_norm", s.q, s.normed_q, c.heads)
+        k = self.norm_heads(batch, w, "attn_k_norm", s.k, s.normed_k, c.kv_heads)
+        self.position(batch, q, k, kv)
+        sizes = {"tokens": n, "kv_heads": c.kv_heads, "head_dim": c.head_dim, "table_width": kv.table.shape[1]}
         scale = c.head_dim**-0.5
         self.run("attention", q, s.index, kv, s.attended, **sizes, heads=c.heads, window=0, scale=scale, softcap=0.0)
         if self.takes_int8(w, "attn_output"):
             self.quantize(s.attended, n)
         self.linear(batch.phase, n, s.attended, w, "attn_output", s.delta)
 
-    def position(self, batch: Batch, w: dict, norm: str, x: Array, normed: Array, heads: int) -> Array:
-        """Queries or keys, normed per head where the architecture does so, then rotated."""
-        c, n = self.config, batch.tokens
-        if c.arch.qk_norm:
-            self.run("rms_norm", x, w[f"{norm}.weight"], normed, rows=n * heads, dim=c.head_dim, eps=c.eps)
-            x = normed
-        self.run(
-            "rope",
-            x,
-            self.scratch.index,
-            self.angles,
-            tokens=n,
-            heads=heads,
-            head_dim=c.head_dim,
-            rot=c.rot,
-            interleaved=int(c.arch.rope == "interleaved"),
-            positions=self.context,
-            half=c.rot // 2,
-        )
-        return x
+    def norm_heads(self, batch: Batch, w: dict, norm: str, x: Array, normed: Array, heads: int) -> Array:
+        """Queries or keys, normed per head where the architecture does so."""
+        c = self.config
+        if not c.arch.qk_norm:
+            return x
+        self.run("rms_norm", x, w[f"{norm}.weight"], normed, rows=batch.tokens * heads, dim=c.head_dim, eps=c.eps)
+        return normed
+
+    def position(self, batch: Batch, q: Array, k: Array, kv: KV) -> None:
+        """Rotates queries and keys and puts keys and values into the cache, in one op where the backend has it."""
+        s, c = self.scratch, self.config
+        shape = {"tokens": batch.tokens, "head_dim": c.head_dim}
+        angles = {"rot": c.rot, "interleaved": int(c.arch.rope == "interleaved")}
+        angles |= {"positions": self.context, "half": c.rot // 2}
+        pages = {"kv_heads": c.kv_heads, "table_width": kv.table.shape[1]}
+        if self.backend.can_run(OPS["rope_kv_write"], kv.dtype):
+            self.run("rope_kv_write", q, k, s.v, s.index, self.angles, kv, heads=c.heads, **shape, **angles, **pages)
+            return
+        self.run("rope", q, s.index, self.angles, heads=c.heads, **shape, **angles)
+        self.run("rope", k, s.index, self.angles, heads=c.kv_heads, **shape, **angles)
+        self.run("kv_write", k, s.v, s.index, kv, **shape, **pages)
 
     def feed_forward(self, batch: Batch, w: dict) -> None:
         """normed -> forward."""
