@@ -177,7 +177,7 @@ def test_closed_streams_are_no_traceback(model, closed, code):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_sees_a_progress_bar_and_then_the_text(model):
+def test_a_terminal_sees_a_progress_bar_and_then_the_text(model, tmp_path):
     import fcntl
     import pty
     import struct
@@ -185,11 +185,10 @@ def test_a_terminal_sees_a_progress_bar_and_then_the_text(model):
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "reference"]
+    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "cpu"]
     command += ["--max-tokens", "2", "--ignore-eos"]
-    done = subprocess.run(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=child_environ(), timeout=120
-    )
+    environ = child_environ(NUMBA_CACHE_DIR=str(tmp_path))  # empty: kernels are compiled
+    done = subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environ, timeout=120)
     seen = os.read(ours, 1 << 16).decode()
     os.close(ours)
     os.close(theirs)

@@ -40,7 +40,9 @@ def all_assemblies():
 
 
 def test_every_op_has_its_shader():
-    assert [op.name for op in OPS.values() if op not in SHADER_OPS] == []
+    """But those that only the CPU has so far: int8 activations, and rope with the cache's write."""
+    cpu_only = {name for name in OPS if name.endswith("_act8")} | {"quantize", "rope_kv_write"}
+    assert {op.name for op in OPS.values() if op not in SHADER_OPS} == cpu_only
 
 
 def test_every_file_is_used():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -93,7 +94,7 @@ class LLM:
             self.gguf.close()
             raise
         self.context = context or min(self.config.context, DEFAULT_CONTEXT)
-        self._abandoned = False
+        self._abandoned = threading.Event()
 
         def make() -> Engine:
             return self._make_engine(device, threads, kv, progress, check_tensors, compiling)
@@ -101,7 +102,7 @@ class LLM:
         try:
             self._worker = EngineWorker(make, at_end=self.gguf.close)
         except BaseException:
-            self._abandoned = True
+            self._abandoned.set()
             raise
         self._finalizer = weakref.finalize(self, self._worker.close, wait=False)
         self._finalizer.atexit = False  # the thread ends with the process
@@ -217,10 +218,11 @@ class LLM:
             raise
 
     def _reporting(self, progress: Progress | None) -> Progress:
-        """`progress`, or nothing, and an end to loading that nobody waits for any more."""
+        """`progress`, or nothing, and an end to loading that nobody waits for any more. It does not hold the model."""
+        abandoned = self._abandoned
 
         def report(done: int, total: int) -> None:
-            if self._abandoned:
+            if abandoned.is_set():
                 raise WgpuInferError("loading was interrupted")
             if progress is not None:
                 progress(done, total)
