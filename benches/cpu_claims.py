@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout,
 
 from benches import kernel_claims, process_claims
 from benches.harness import Column, Report, Row, Table, describe, machine
-from benches.neighbours import Neighbours
+from benches.neighbours import TOO_MUCH, Neighbours
 
 CLAIMS = kernel_claims.CLAIMS | process_claims.CLAIMS
 TABLE = Table(
@@ -65,6 +65,9 @@ def main(names: tuple[str, ...], output: Path | None) -> None:
             report.add(row)
             click.echo(show(row))
     falsified = [row for row in report.rows if row["verdict"] != "HOLDS"]
+    busy = [row for row in report.rows if (row["others"] or 0) > TOO_MUCH]
+    if busy:
+        click.echo(f"{len(busy)} rows were measured beside other work: run those again on a quiet machine")
     click.echo(f"{len(report.rows) - len(falsified)} of {len(report.rows)} claims hold")
     sys.exit(bool(falsified))
 
