@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from numba.extending import overload
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, overload
 from numba.np.numpy_support import as_dtype
 
 from cpu_fallback import isa
@@ -12,8 +17,12 @@ from cpu_fallback.half import float_to_half
 from cpu_fallback.jit import inlined
 from cpu_fallback.kv import BLOCK, BLOCK_BYTES, INTERNAL, KEY_BLOCK_BYTES, KEY_SCALES, LANES
 from cpu_fallback.simd import (
-    element,
+    BYTES16,
+    I64,
+    as_index,
     load_f32,
+    pointer,
+    same,
     set_element,
     splat_f32,
     splat_i32,
@@ -26,39 +35,51 @@ from cpu_fallback.simd import (
 ONE, ZERO, INFINITY, NAN = np.float32(1), np.float32(0), np.float32(np.inf), np.float32(np.nan)
 
 
-@inlined
-def put_keys(items, at, count, pages, to):
-    """count items of one key, side by side, to a slot: every 16th item from position `to` on."""
-    for i in range(count):
-        set_element(pages, to + i * LANES, element(items, at + i))
+def spreader(convert: Callable) -> Any:
+    """An intrinsic (pages, i, count, vector): the first `count` lanes, converted, to flat positions i, i + 16, …"""
+
+    def spread(_typing: Any, pages: Any, i: Any, count: Any, vector: Any) -> Any:
+        def lowered(context: Any, b: Any, sig: Any, v: Any) -> Any:
+            items, last = convert(b, v[3]), b.sub(as_index(context, b, sig.args[2], v[2]), ir.Constant(I64, 1))
+            start = as_index(context, b, sig.args[1], v[1])
+            for lane in reversed(range(LANES)):  # a lane too many goes where the last one comes after it
+                number = ir.Constant(I64, lane)
+                number = b.select(b.icmp_signed("<", number, last), number, last)
+                position = b.add(start, b.mul(number, ir.Constant(I64, LANES)))
+                item = b.extract_element(items, ir.Constant(I64, lane))
+                b.store(item, pointer(context, b, sig.args[0], v[0], position))
+            return context.get_dummy_value()
+
+        return types.void(pages, i, count, vector), lowered
+
+    return intrinsic(spread)
+
+
+spread_f32, spread_f16 = spreader(same), spreader(isa.f32_to_half)
+spread_bytes = spreader(lambda b, v: b.trunc(v, BYTES16))
 
 
 @inlined
-def quantise(row, at, codes, to):
-    """32 float32 from position `at` -> 32 codes (bytes of `codes`) and the bits of their scale, as formats/quantize.py.
+def nearest(x):
+    """f32x16 -> i32x16, half away from zero, in two steps that cannot pick up a rounding error."""
+    whole = to_i32(x)
+    rest = x - to_f32(whole)
+    return whole + to_i32(rest + rest)
 
-    Codes are rounded half away from zero, in two steps that cannot pick up a rounding error. A block that is not
-    finite, which quantize.py refuses, gets a scale of NaN.
+
+@inlined
+def quantised(row, at):
+    """32 float32 from position `at` -> their codes in two i32x16 and the bits of their scale, as formats/quantize.py.
+
+    A block that is not finite, which quantize.py refuses, gets a scale of NaN.
     """
     low, high = load_f32(row, at), load_f32(row, at + LANES)
     scale = scale_of(low, high)
     if scale < INFINITY:
         inverse = ONE / scale if scale > ZERO else ZERO
         factor = splat_f32(inverse if inverse < INFINITY else ZERO)
-        store_i32_u8(codes, to, nearest(low * factor))
-        store_i32_u8(codes, to + LANES, nearest(high * factor))
-    else:
-        scale = NAN
-        store_i32_u8(codes, to, splat_i32(1))
-        store_i32_u8(codes, to + LANES, splat_i32(1))
-    return float_to_half(scale)
-
-
-@inlined
-def nearest(x):
-    whole = to_i32(x)
-    rest = x - to_f32(whole)
-    return whole + to_i32(rest + rest)
+        return nearest(low * factor), nearest(high * factor), float_to_half(scale)
+    return splat_i32(1), splat_i32(1), float_to_half(NAN)
 
 
 @inlined
@@ -67,23 +88,26 @@ def put_scale(scale, pages, at):
     set_element(pages, at + 1, scale >> 8)
 
 
-def key_f32(row, at, head_dim, pages, to, slot, spare):
-    put_keys(row, at, head_dim, pages, to + slot // LANES * (head_dim * LANES) + slot % LANES)
-
-
-def key_f16(row, at, head_dim, pages, to, slot, spare):
-    halves = row.view(np.uint16)
+def key_f32(row, at, head_dim, pages, to, slot):
+    start = to + slot // LANES * (head_dim * LANES) + slot % LANES
     for i in range(0, head_dim, LANES):
-        isa.store_f16(halves, 2 * spare + i, load_f32(row, at + i))
-    put_keys(halves, 2 * spare, head_dim, pages, to + slot // LANES * (head_dim * LANES) + slot % LANES)
+        spread_f32(pages, start + i * LANES, head_dim - i, load_f32(row, at + i))
 
 
-def key_q8_0(row, at, head_dim, pages, to, slot, spare):
-    codes, blocks = row.view(np.uint8), head_dim // BLOCK
+def key_f16(row, at, head_dim, pages, to, slot):
+    start = to + slot // LANES * (head_dim * LANES) + slot % LANES
+    for i in range(0, head_dim, LANES):
+        spread_f16(pages, start + i * LANES, head_dim - i, load_f32(row, at + i))
+
+
+def key_q8_0(row, at, head_dim, pages, to, slot):
+    blocks = head_dim // BLOCK
     for b in range(blocks):
         block = to + (slot // LANES * blocks + b) * KEY_BLOCK_BYTES
-        put_scale(quantise(row, at + b * BLOCK, codes, 4 * spare), pages, block + KEY_SCALES + 2 * (slot % LANES))
-        put_keys(codes, 4 * spare, BLOCK, pages, block + slot % LANES)
+        low, high, scale = quantised(row, at + b * BLOCK)
+        spread_bytes(pages, block + slot % LANES, LANES, low)
+        spread_bytes(pages, block + LANES * LANES + slot % LANES, LANES, high)
+        put_scale(scale, pages, block + KEY_SCALES + 2 * (slot % LANES))
 
 
 def value_f32(row, at, head_dim, pages, to, slot):
@@ -102,19 +126,19 @@ def value_q8_0(row, at, head_dim, pages, to, slot):
     blocks = head_dim // BLOCK
     for b in range(blocks):
         block = to + (slot * blocks + b) * BLOCK_BYTES
-        put_scale(quantise(row, at + b * BLOCK, pages, block + 2), pages, block)
+        low, high, scale = quantised(row, at + b * BLOCK)
+        put_scale(scale, pages, block)
+        store_i32_u8(pages, block + 2, low)
+        store_i32_u8(pages, block + 2 + LANES, high)
 
 
 STORE_KEY = {np.float32: key_f32, np.uint16: key_f16, np.uint8: key_q8_0}
 STORE_VALUE = {np.float32: value_f32, np.uint16: value_f16, np.uint8: value_q8_0}
 
 
-def store_key(row, at, head_dim, pages, to, slot, spare):
-    """float32 row[at:at+head_dim], and zeros up to whole vectors, to a slot of the head's keys at `to`.
-
-    spare: position of padded(head_dim) elements of `row` that may be overwritten.
-    """
-    STORE_KEY[pages.dtype.type](row, at, head_dim, pages, to, slot, spare)
+def store_key(row, at, head_dim, pages, to, slot):
+    """float32 row[at:at+head_dim], and zeros up to whole vectors, to a slot of the head's keys at `to`."""
+    STORE_KEY[pages.dtype.type](row, at, head_dim, pages, to, slot)
 
 
 def store_value(row, at, head_dim, pages, to, slot):
@@ -123,7 +147,7 @@ def store_value(row, at, head_dim, pages, to, slot):
 
 
 @overload(store_key, jit_options=INTERNAL)
-def compiled_store_key(row, at, head_dim, pages, to, slot, spare):
+def compiled_store_key(row, at, head_dim, pages, to, slot):
     return STORE_KEY[as_dtype(pages.dtype).type]
 
 

@@ -29,13 +29,11 @@ def page_of(index, t, table, pages):
 
 @internal
 def take_row(x, start, head_dim, row):
-    """A head's elements to the beginning of `row`, with zeros up to whole vectors; their number."""
+    """A head's elements to the beginning of `row`, with zeros up to whole vectors."""
     for i in range(head_dim):
         set_element(row, i, element(x, start + i))
-    width = (head_dim + LANES - 1) // LANES * LANES
-    for i in range(head_dim, width):
+    for i in range(head_dim, (head_dim + LANES - 1) // LANES * LANES):
         set_element(row, i, np.float32(0))
-    return width
 
 
 @kernel
@@ -48,8 +46,8 @@ def kv_write(k, v, index, kv_k, kv_v, kv_table, tokens, kv_heads, head_dim, tabl
         if page < 0:
             return t + 1
         head, slot, start = page * kv_heads + h, np.int64(index[t, POSITION]) % SLOTS, (t * kv_heads + h) * head_dim
-        width = take_row(k, start, head_dim, scratch)
-        store_key(scratch, 0, head_dim, kv_k, head * (kv_k.shape[2] * kv_k.shape[3]), slot, width)
+        take_row(k, start, head_dim, scratch)
+        store_key(scratch, 0, head_dim, kv_k, head * (kv_k.shape[2] * kv_k.shape[3]), slot)
         take_row(v, start, head_dim, scratch)
         store_value(scratch, 0, head_dim, kv_v, head * (kv_v.shape[2] * kv_v.shape[3]), slot)
     return 0

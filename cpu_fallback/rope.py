@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.checks import BAD_PARAMETERS, POSITION
-from cpu_fallback.jit import inlined, kernel, span
+from cpu_fallback.jit import internal, kernel, span
 from cpu_fallback.lanes import shares
 from cpu_fallback.simd import element, set_element
 
@@ -20,21 +20,30 @@ def parts(*, tokens: int, heads: int, head_dim: int, **_: int) -> int:
     return shares(tokens * heads, tokens * heads * head_dim, PART)
 
 
-@inlined
-def rotate(x, at, table, row, rot, interleaved):
-    """The first `rot` elements from position `at` on, by the angles from position `row` on.
+@internal
+def rotate(row, table, angles, rot, interleaved):
+    """row[:rot], by the angles from flat position `angles` of the table on.
 
     Pair i is elements (2·i, 2·i + 1) if interleaved, else (i, i + rot / 2).
     """
     pairs = rot // 2
     step, apart = (2, 1) if interleaved else (1, pairs)
     for i in range(pairs):
-        a = at + i * step
-        b = a + apart
-        xa, xb = np.float64(element(x, a)), np.float64(element(x, b))
-        cos, sin = np.float64(element(table, row + 2 * i)), np.float64(element(table, row + 2 * i + 1))
-        set_element(x, a, xa * cos - xb * sin)
-        set_element(x, b, xa * sin + xb * cos)
+        a, b = i * step, i * step + apart
+        xa, xb = np.float64(element(row, a)), np.float64(element(row, b))
+        cos, sin = np.float64(element(table, angles + 2 * i)), np.float64(element(table, angles + 2 * i + 1))
+        set_element(row, a, xa * cos - xb * sin)
+        set_element(row, b, xa * sin + xb * cos)
+
+
+@internal
+def rotate_head(x, at, table, angles, rot, interleaved, scratch):
+    """The `rot` elements of x from flat position `at` on."""
+    for i in range(rot):
+        set_element(scratch, i, element(x, at + i))
+    rotate(scratch, table, angles, rot, interleaved)
+    for i in range(rot):
+        set_element(x, at + i, element(scratch, i))
 
 
 @kernel
@@ -47,5 +56,5 @@ def rope(x, index, table, tokens, heads, head_dim, rot, interleaved, positions, 
         position = np.int64(index[head // heads, POSITION])
         if position >= positions:
             return head // heads + 1
-        rotate(x, head * head_dim, table, position * half * 2, rot, interleaved)
+        rotate_head(x, head * head_dim, table, position * half * 2, rot, interleaved, scratch)
     return 0

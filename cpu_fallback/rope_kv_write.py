@@ -9,7 +9,7 @@ from cpu_fallback.jit import kernel, span
 from cpu_fallback.kv_store import store_key, store_value
 from cpu_fallback.kv_write import page_of, take_row
 from cpu_fallback.lanes import shares
-from cpu_fallback.rope import rotate
+from cpu_fallback.rope import rotate, rotate_head
 
 PART = 8192  # elements
 
@@ -36,10 +36,10 @@ def rope_kv_write(
             return t + 1
         angles, start, head = position * half * 2, (t * kv_heads + h) * head_dim, page * kv_heads + h
         for g in range(group):
-            rotate(q, group * start + g * head_dim, table, angles, rot, interleaved)
-        width = take_row(k, start, head_dim, scratch)
-        rotate(scratch, 0, table, angles, rot, interleaved)
-        store_key(scratch, 0, head_dim, kv_k, head * (kv_k.shape[2] * kv_k.shape[3]), position % SLOTS, width)
+            rotate_head(q, group * start + g * head_dim, table, angles, rot, interleaved, scratch)
+        take_row(k, start, head_dim, scratch)
+        rotate(scratch, table, angles, rot, interleaved)
+        store_key(scratch, 0, head_dim, kv_k, head * (kv_k.shape[2] * kv_k.shape[3]), position % SLOTS)
         take_row(v, start, head_dim, scratch)
         store_value(scratch, 0, head_dim, kv_v, head * (kv_v.shape[2] * kv_v.shape[3]), position % SLOTS)
     return 0
