@@ -37,4 +37,4 @@ def attention_case(tokens: int, keys: int, kv_heads: int) -> Case:
         "kv": filled_kv(pages, kv_heads, HEAD_DIM, table, "f16", seed=2),
     }
     sizes = {"tokens": tokens, "heads": HEADS, "kv_heads": kv_heads, "head_dim": HEAD_DIM, "table_width": pages}
-    return Case("", operands, sizes | {"window": 0, "scale": HEAD_DIM**-0.5, "softcap": 0.0})
+    return Case("", operands, sizes | {"window": 0, "scale": HEAD_DIM**-0.5, "softcap": 0.0, "alibi": 0.0})

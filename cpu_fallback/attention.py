@@ -88,7 +88,7 @@ def count_units(index, kv_table, tokens, longest, window):
 @kernel
 def attention(
     q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
-    workspace, part, parts, scratch,
+    alibi, workspace, part, parts, scratch,
 ):  # fmt: skip
     """q, out (tokens, heads, head_dim); kv_k, kv_v: pages as in kv.py; kv_table (sequences, table_width)."""
     if kv_heads < 1 or heads % kv_heads or most_queries(head_dim) < 1:
@@ -110,8 +110,8 @@ def attention(
             kv_head, from_head = u // split // blocks, u // split % blocks * block
             head, count = kv_head * group + from_head, min(block, group - from_head)
             queries = (last - first) * count
-            _, records, totals, _ = places(queries, head_dim)
-            take_queries(q, first, last, heads, head, count, head_dim, scale, scratch)
+            _, records, totals, _, _ = places(queries, head_dim)
+            take_queries(q, first, last, heads, head, count, head_dim, scale, alibi, scratch)
             for i in range(queries):
                 clear_total(scratch, totals + i * record, width)
             for number in range(begin + u % split, begin + u % split + 1 if few else end):
@@ -149,7 +149,7 @@ def keep(scratch, at, record, workspace, to):
 @kernel
 def attention_reduce(
     q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
-    workspace, part, parts, scratch,
+    alibi, workspace, part, parts, scratch,
 ):  # fmt: skip
     """Folds the records of a few tokens, a query after the other, into out."""
     if tokens > FEW:

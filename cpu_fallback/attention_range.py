@@ -7,8 +7,8 @@ order, and neither other queries nor pages converted for them change it: so a to
 shares its keys, nor on which thread did which range.
 
 The queries are those of `count` heads that share a KV head, of the tokens first..last-1 of one sequence, token by
-token. Scratch holds the queries (float32, times the scale), their scores, their records of a range, their totals, and
-a page.
+token. Scratch holds the queries (float32, times the scale), their scores, their records of a range, their totals, their
+ALiBi slopes, and a page.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from cpu_fallback.simd import (
     splat_i32,
     store_f32,
     sum_f32,
+    to_f32,
 )
 from cpu_fallback.vector_math import exp_f32, tanh_f32
 
@@ -59,16 +60,18 @@ def record_of(head_dim):
 @internal
 def most_queries(head_dim):
     """Queries that scratch has room for, beside a page; less than 1 where a head is too large."""
-    return min(MOST_QUERIES, (SCRATCH - SLOTS * width_of(head_dim)) // (head_dim + KEYS + 2 * record_of(head_dim)))
+    room = SCRATCH - SLOTS * width_of(head_dim) - MOST_QUERIES
+    return min(MOST_QUERIES, room // (head_dim + KEYS + 2 * record_of(head_dim)))
 
 
 @internal
 def places(queries, head_dim):
-    """Where scratch holds scores, records, totals and the page; queries are at its beginning."""
+    """Where scratch holds scores, records, totals, slopes and the page; queries are at its beginning."""
     scores = queries * head_dim
     records = scores + queries * KEYS
     totals = records + queries * record_of(head_dim)
-    return scores, records, totals, totals + queries * record_of(head_dim)
+    slopes = totals + queries * record_of(head_dim)
+    return scores, records, totals, slopes, slopes + MOST_QUERIES
 
 
 @internal
@@ -92,9 +95,20 @@ def head_of(pages, table, sequence, number, kv_head):
 
 
 @internal
-def take_queries(q, first, last, heads, head, count, head_dim, scale, scratch):
-    """Queries of heads head..head+count-1, times the scale, to scratch."""
-    factor = np.float32(scale)
+def slope_of(head, heads, alibi):
+    """contracts/attention.py says what it is."""
+    n = 1
+    while 2 * n <= heads:
+        n *= 2
+    return 2.0 ** (-alibi * (head + 1.0 if head < n else head - n + 0.5) / n) if alibi > 0.0 else 0.0
+
+
+@internal
+def take_queries(q, first, last, heads, head, count, head_dim, scale, alibi, scratch):
+    """Queries of heads head..head+count-1, times the scale, and their slopes to scratch."""
+    factor, slopes = np.float32(scale), places((last - first) * count, head_dim)[3]
+    for i in range((last - first) * count):
+        set_element(scratch, slopes + i, slope_of(head + i % count, heads, alibi))
     for t in range(first, last):
         start, to = (t * heads + head) * head_dim, (t - first) * count * head_dim
         for i in range(count * head_dim):
@@ -104,7 +118,7 @@ def take_queries(q, first, last, heads, head, count, head_dim, scale, scratch):
 @internal
 def score_pages(kv_k, kv_v, kv_table, sequence, kv_head, queries, head_dim, number, begin, end, scratch):
     """Scores of pages begin..end-1 of a range, all their slots. False: the table names a page that does not exist."""
-    scores, _, _, page = places(queries, head_dim)
+    scores, _, _, _, page = places(queries, head_dim)
     at = head_of(kv_k, kv_table, sequence, number * PAGES + begin, kv_head)
     for p in range(begin, end):
         pages, following = (kv_k, p + 1) if p + 1 < end else (kv_v, begin)  # what is read next
@@ -129,13 +143,20 @@ def hide(scratch, row, i, low, high):
 
 
 @internal
-def weigh(scratch, row, low, high, softcap, record):
-    """Scores low..high-1 of a row become e^(score - highest), others in their vectors 0; record: highest and sum."""
+def weigh(scratch, row, low, high, softcap, slope, distance, record):
+    """Scores low..high-1 of a row become e^(score - highest), others in their vectors 0; record: highest and sum.
+
+    distance: from key 0 of the range to the token's own.
+    """
     first = low // LANES * LANES
     if softcap > 0.0:
         cap, inverse = splat_f32(softcap), splat_f32(1.0 / softcap)
         for i in range(first, high, LANES):
             store_f32(scratch, row + i, cap * tanh_f32(load_f32(scratch, row + i) * inverse))
+    if slope > 0.0:
+        for i in range(first, high, LANES):
+            away = to_f32(lane_numbers() + splat_i32(i - distance))
+            store_f32(scratch, row + i, fma(splat_f32(slope), away, load_f32(scratch, row + i)))
     if low < high:
         hide(scratch, row, first, low, high)
         hide(scratch, row, (high - 1) // LANES * LANES, low, high)
@@ -157,17 +178,19 @@ def attend_range(
 ):
     """Records of range `number`; least, most: the tokens' least and largest position. False: a page does not exist."""
     queries, width, record = (last - first) * count, width_of(head_dim), record_of(head_dim)
-    scores, records, _, page = places(queries, head_dim)
+    scores, records, _, slopes, page = places(queries, head_dim)
     low, high = visible(least, window, number)[0], visible(most, window, number)[1]
     all_low, all_high = visible(most, window, number)[0], visible(least, window, number)[1]
     sequence, begin, end = np.int64(index[first, SEQUENCE]), low // SLOTS, (high + SLOTS - 1) // SLOTS
     if not score_pages(kv_k, kv_v, kv_table, sequence, kv_head, queries, head_dim, number, begin, end, scratch):
         return False
     for i in range(queries):
-        here, behind = visible(np.int64(index[first + i // count, POSITION]), window, number)
+        position, start = np.int64(index[first + i // count, POSITION]), records + i * record
+        here, behind = visible(position, window, number)
         for j in range(0, width, LANES):
-            store_f32(scratch, records + i * record + j, splat_f32(0.0))
-        weigh(scratch, scores + i * KEYS, here, behind, softcap, records + i * record + width)
+            store_f32(scratch, start + j, splat_f32(0.0))
+        slope, distance = element(scratch, slopes + i), position - number * KEYS
+        weigh(scratch, scores + i * KEYS, here, behind, softcap, slope, distance, start + width)
     for p in range(begin, end):
         pages = kv_v if p + 1 < end else kv_k
         ahead = max(head_of(pages, kv_table, sequence, number * PAGES + p + 1, kv_head), 0)

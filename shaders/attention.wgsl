@@ -6,6 +6,7 @@
 
 struct Params {
     tokens: u32, heads: u32, kv_heads: u32, head_dim: u32, table_width: u32, window: u32, scale: f32, softcap: f32,
+    alibi: f32,
 }
 var<immediate> params: Params;
 
@@ -36,6 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let parts = WG / units;
     let unit = lane.index % units;
     let part = lane.index / units; // parts and above have nothing to sum
+    let slope = slope_of(flat - token * params.heads);
     load_query(lane.index, units, flat * params.head_dim);
 
     var highest = LOWEST;
@@ -46,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let key = page * 64u + lane.index;
         let visible = key >= first_key && key <= position;
         var score = LOWEST;
-        if visible { score = score_of(slot0 + lane.index, units); }
+        if visible { score = score_of(slot0 + lane.index, units) - slope * f32(position - key); }
         let top = max(highest, reduce_max(score, lane));
         let fade = exp(highest - top); // of all that came before; exp of a huge negative number is 0
         let weight = select(0.0, exp(score - top), visible);
@@ -86,6 +88,13 @@ fn load_query(i: u32, units: u32, base: u32) {
         query[i] = vec4<f32>(q[at], q[at + 1u], q[at + 2u], q[at + 3u]);
     }
     workgroupBarrier();
+}
+
+fn slope_of(head: u32) -> f32 { // ALiBi: contracts/attention.py
+    if params.alibi <= 0.0 { return 0.0; }
+    let n = 1u << firstLeadingBit(params.heads); // the largest power of 2
+    let step = select(f32(head - n) + 0.5, f32(head) + 1.0, head < n);
+    return exp2(-params.alibi * step / f32(n));
 }
 
 fn score_of(slot: u32, units: u32) -> f32 {

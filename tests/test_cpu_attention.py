@@ -74,7 +74,7 @@ def test_a_token_alone_gets_the_same_attention_as_in_a_prompt(shape, dtype, back
         np.testing.assert_array_equal(bits(alone[:size]), bits(together[t * size : (t + 1) * size]))
 
 
-@pytest.mark.parametrize("more", [{}, {"window": 100}, {"window": 300}, {"softcap": 20.0}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"window": 100}, {"window": 300}, {"softcap": 20.0}, {"alibi": 8.0}], ids=str)
 @pytest.mark.parametrize("count", [3, 8, 9])
 def test_few_tokens_and_many_give_the_same_bits(more, count, backend):
     """Up to FEW tokens share out the ranges of their keys, more do not."""
@@ -136,6 +136,25 @@ def test_scores_that_are_not_finite(positions, backend):
 def test_large_scores_do_not_overflow(backend):
     case = attention.make_case("f32", 2, 1, 32, [300, 10])
     check_case(backend, attention.OP, Case("large", {**case.operands, "q": case.operands["q"] * 3000}, case.params))
+
+
+@pytest.mark.parametrize("heads", [8, 6])
+def test_alibi_equals_bloom_on_torch(heads, backend):
+    torch = pytest.importorskip("torch", reason="the extra `hf` is not installed")
+    bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom", reason="the extra `hf` is not installed")
+    tokens = 70
+    bias = bloom.build_alibi_tensor(torch.ones(1, tokens), heads, torch.float32)  # (heads, 1, keys): slope · key
+    np.testing.assert_allclose(attention.slopes(heads, 8.0), bias[:, 0, 1].numpy(), rtol=1e-6)
+    mask = bias + torch.full((tokens, tokens), -torch.inf).triu(1)
+    case = attention.make_case("f32", heads, heads, 32, list(range(tokens)), run=tokens, alibi=8.0)
+    host = case.operands["kv"]
+    page, slot = host.slots(0, tokens)
+    q, k, v = (
+        torch.tensor(x).transpose(0, 1) for x in (case.operands["q"], *(a[page, :, slot] for a in (host.k, host.v)))
+    )
+    want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1).numpy()
+    got = run_case(backend, attention.OP, case)["out"][: want.size].reshape(want.shape)
+    np.testing.assert_allclose(got, want, atol=1e-4)
 
 
 def test_memory_does_not_grow_with_a_prompt():

@@ -135,11 +135,14 @@ def rope(x: ArrayLike, base: float = 10000.0, interleaved: bool = False, start: 
     return call("rope", {"x": values, "index": positions(0, tokens), "table": table}, sizes).reshape(values.shape)
 
 
-def attention(q: ArrayLike, k: ArrayLike, v: ArrayLike, window: int = 0, softcap: float = 0.0) -> np.ndarray:
+def attention(
+    q: ArrayLike, k: ArrayLike, v: ArrayLike, window: int = 0, softcap: float = 0.0, alibi: float = 0.0
+) -> np.ndarray:
     """Causal attention: q (tokens, heads, head_dim), k and v (keys, kv_heads, head_dim), keys >= tokens.
 
     The last token sees all keys. heads is a multiple of kv_heads; scores are divided by sqrt(head_dim).
     window w > 0: a token sees the last w keys only. softcap c > 0: scores become c·tanh(score / c).
+    alibi a > 0: scores fall with the key's distance, by ALiBi's slopes from 2^(-a/heads) to 2^-a (8 is usual).
     """
     q, k, v = floats("q", q, 3), floats("k", k, 3), floats("v", v, 3)
     (tokens, heads, head_dim), (keys, kv_heads, _) = q.shape, k.shape
@@ -152,7 +155,7 @@ def attention(q: ArrayLike, k: ArrayLike, v: ArrayLike, window: int = 0, softcap
     kv.v[at // PAGE_SLOTS, :, at % PAGE_SLOTS] = v
     sizes = {"tokens": tokens, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "table_width": pages}
     sizes |= {"window": whole("window", window, 0, MAX_POSITION), "softcap": number("softcap", softcap, 0, MAX_FLOAT)}
-    sizes |= {"scale": head_dim**-0.5}
+    sizes |= {"scale": head_dim**-0.5, "alibi": number("alibi", alibi, 0, MAX_FLOAT)}
     return call("attention", {"q": q, "index": positions(keys - tokens, tokens), "kv": kv}, sizes).reshape(q.shape)
 
 

@@ -3,7 +3,8 @@
 
 Query head h reads KV head h // (heads / kv_heads). Keys are walked page by page from position 0, whatever the batch, so
 a token's result does not depend on its neighbours. `window` w > 0: only the last w positions; `softcap` c > 0: scores
-become c·tanh(score / c).
+become c·tanh(score / c). `alibi` a > 0: then a score loses a head's slope times the key's distance (Press et al. 2021,
+arXiv:2108.12409), slopes falling from 2^(-a/n) to 2^-a over n heads, n a power of 2; heads beyond it lie between those.
 """
 
 from __future__ import annotations
@@ -18,8 +19,16 @@ from wgpu_infer.contracts.contract import PAGE_SLOTS, Case, Op, dense, grid, ind
 from wgpu_infer.contracts.host import HostKV
 
 
+def slopes(heads: int, alibi: float) -> np.ndarray:
+    """float32 (heads) ALiBi slopes, 0 where alibi is 0."""
+    if alibi <= 0:
+        return np.zeros(heads, np.float32)
+    h, n = np.arange(heads), 1 << (heads.bit_length() - 1)
+    return (2.0 ** (-alibi * np.where(h < n, h + 1, h - n + 0.5) / n)).astype(np.float32)
+
+
 def reference(
-    q: np.ndarray, index: np.ndarray, kv: HostKV, *, scale: float, window: int, softcap: float, **_: int
+    q: np.ndarray, index: np.ndarray, kv: HostKV, *, scale: float, window: int, softcap: float, alibi: float, **_: int
 ) -> np.ndarray:
     """q (tokens, heads, head_dim) -> (tokens, heads, head_dim) float64."""
     out = np.empty(q.shape, np.float64)
@@ -31,6 +40,7 @@ def reference(
         scores = np.einsum("hd,lhd->hl", q[t].astype(np.float64), k) * np.float32(scale)
         if softcap > 0:
             scores = softcap * np.tanh(scores / softcap)
+        scores -= slopes(q.shape[1], alibi)[:, None] * (int(position) - np.arange(int(position) + 1))
         if window > 0:
             scores[:, : max(0, int(position) + 1 - window)] = -np.inf
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -59,6 +69,7 @@ def make_case(
     window: int = 0,
     softcap: float = 0.0,
     run: int = 1,
+    alibi: float = 0.0,
 ) -> Case:
     """Two sequences take turns, each for `run` tokens."""
     width = max(positions) // PAGE_SLOTS + 1
@@ -69,7 +80,8 @@ def make_case(
         f"{dtype}-{heads}/{kv_heads}x{head_dim}-{max(positions)}"
         + f"-{tokens}" * (run > 1)
         + (f"-w{window}" * (window > 0))
-        + "-cap" * (softcap > 0),
+        + "-cap" * (softcap > 0)
+        + "-alibi" * (alibi > 0),
         {
             "q": activations(tokens, heads, head_dim, seed=3),
             "index": index_array([0] * tokens, [t // run % 2 for t in range(tokens)], positions),
@@ -84,6 +96,7 @@ def make_case(
             "window": window,
             "scale": head_dim**-0.5,
             "softcap": softcap,
+            "alibi": alibi,
         },
     )
 
@@ -95,6 +108,8 @@ def cases() -> Iterator[Case]:
     yield make_case("f32", 4, 2, 128, [300, 129, 64, 65])
     yield make_case("f32", 4, 2, 32, [150, 90], window=70)
     yield make_case("f32", 4, 2, 32, [150, 90], softcap=20.0)
+    yield make_case("f32", 4, 4, 32, [150, 90], alibi=8.0)
+    yield make_case("f32", 6, 2, 32, list(range(265, 277)), softcap=20.0, alibi=4.0, run=12)  # 6 heads: two beyond 4
     yield make_case("f16", 8, 2, 64, [130, 131, 2])
     yield make_case("f16", 3, 3, 20, [70])
     yield make_case("q8_0", 4, 2, 64, [100, 7])
@@ -112,7 +127,15 @@ OP = Op(
         dense("out", "tokens", "heads", "head_dim", access="w"),
     ),
     params=params(
-        tokens="u4", heads="u4", kv_heads="u4", head_dim="u4", table_width="u4", window="u4", scale="f4", softcap="f4"
+        tokens="u4",
+        heads="u4",
+        kv_heads="u4",
+        head_dim="u4",
+        table_width="u4",
+        window="u4",
+        scale="f4",
+        softcap="f4",
+        alibi="f4",
     ),
     reference=reference,
     bound=bound,

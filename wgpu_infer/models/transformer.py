@@ -142,7 +142,8 @@ class Transformer:
         self.position(batch, q, k, kv)
         sizes = {"tokens": n, "kv_heads": c.kv_heads, "head_dim": c.head_dim, "table_width": kv.table.shape[1]}
         scale = c.head_dim**-0.5
-        self.run("attention", q, s.index, kv, s.attended, **sizes, heads=c.heads, window=0, scale=scale, softcap=0.0)
+        plain = {"window": 0, "softcap": 0.0, "alibi": 0.0}
+        self.run("attention", q, s.index, kv, s.attended, **sizes, **plain, heads=c.heads, scale=scale)
         if self.takes_int8(w, "attn_output"):
             self.quantize(s.attended, n)
         self.linear(batch.phase, n, s.attended, w, "attn_output", s.delta)
