@@ -21,8 +21,9 @@ from numba import prange
 from numba.core import types
 from numba.extending import intrinsic
 
-from cpu_fallback.entry import I64, Entry, call_entry, entry_for, is_compiled
-from cpu_fallback.jit import SCRATCH, cached, device, parallel_kernel
+from cpu_fallback.entry import I64, Entry, call_entry, entry_for, is_compiled, kind_of, record
+from cpu_fallback.jit import SCRATCH, cached, device, kernel, parallel_kernel
+from cpu_fallback.simd import address
 
 CALL, ARGUMENTS, PARTS, AFTER = range(4)  # columns of `ops`: address, record's place, parts, the op to wait for
 LINE = 8  # int64 of a cache line: each counter has one of its own
@@ -83,10 +84,12 @@ def wait_for(counters, done, parts, yield_address):
             give_way(yield_address)
 
 
-@device
-def work(worker, workers, ops, records, counters, statuses, scratch, yield_address):
-    """One thread's walk. counters (ops, workers + 1, 8): parts taken of each run, and behind them parts done."""
+@kernel
+def walk(ops, records, counters, statuses, yield_address, worker, workers, scratch):
+    """One thread's walk; a twin like any other, its parts being threads. counters (ops, workers + 1, 8), flat: parts
+    taken of each run, and behind them parts done."""
     width = (workers + 1) * LINE
+    memory = address(scratch, 0)
     finished = 0  # ops known to be done
     for k in range(ops.shape[0]):
         parts = ops[k, PARTS]
@@ -101,26 +104,25 @@ def work(worker, workers, ops, records, counters, statuses, scratch, yield_addre
                 part = first + fetch_add(counters, k * width + run * LINE, 1)
                 if part >= last:
                     break
-                status = call_entry(ops[k, CALL], records + ops[k, ARGUMENTS], part, parts, scratch)
+                status = call_entry(ops[k, CALL], records + ops[k, ARGUMENTS], part, parts, memory)
                 if status:
                     statuses[k] = status
                 mine += 1
         if mine:
             fetch_add(counters, k * width + workers * LINE, mine)
+    return 0
 
 
 @cached
-def run_alone(ops, records, counters, statuses, scratch, stride, yield_address):
-    counters[:] = 0
-    work(0, 1, ops, records, counters, statuses, scratch, yield_address)
+def run_alone(walker, record, scratch):
+    call_entry(walker, record, 0, 1, scratch)
 
 
 @parallel_kernel
-def run_together(workers, ops, records, counters, statuses, scratch, stride, yield_address):
+def run_together(walker, record, scratch, stride, workers):
     """scratch: address of the first thread's working memory, `stride` bytes before the next one's."""
-    counters[:] = 0
     for worker in prange(workers):
-        work(worker, workers, ops, records, counters, statuses, scratch + worker * stride, yield_address)
+        call_entry(walker, record, worker, workers, scratch + worker * stride)
 
 
 @dataclass(frozen=True)
@@ -181,18 +183,21 @@ class Program:
         self.ops = np.ascontiguousarray(np.array(columns, np.int64).T.reshape(len(self.steps), 4))
         self.counters = np.zeros(len(self.steps) * (workers + 1) * LINE, np.int64)
         self.statuses = np.zeros(len(self.steps), np.int64)
+        arguments = [self.ops, self.records.ctypes.data, self.counters, self.statuses, YIELD]
+        self.walk = entry_for(walk, tuple(kind_of(value) for value in arguments))
+        self.walk_record = np.array(record(arguments), np.int64)
 
     def run(self, scratch: np.ndarray) -> int | None:
         """Runs all steps; the index of the first that failed (its status is in `statuses`), or None.
 
         scratch: float32 (workers, SCRATCH), no other program's at the same time.
         """
-        state = (self.ops, self.records.ctypes.data, self.counters, self.statuses)
-        tail = (*state, scratch.ctypes.data, 4 * SCRATCH, YIELD)
+        self.counters[:] = 0
+        called = self.walk.address, self.walk_record.ctypes.data, scratch.ctypes.data
         if self.workers == 1:
-            run_alone(*tail)
+            run_alone(*called)
         else:
-            run_together(self.workers, *tail)
+            run_together(*called, 4 * SCRATCH, self.workers)
         return int(np.flatnonzero(self.statuses)[0]) if self.statuses.any() else None
 
     def take_status(self, failed: int) -> int:
