@@ -17,15 +17,6 @@ def dot(a, b):
 
 
 @sums
-def dot_of_rows(a, i, b, j):
-    """float32 (n, d), (m, d) -> float32: row i of a times row j of b."""
-    total = np.float32(0)
-    for k in range(a.shape[1]):
-        total += a[i, k] * b[j, k]
-    return total
-
-
-@sums
 def four_dots(rows, x):
     """float32 (4, n), (n) -> four float32: x is read once for four rows."""
     a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)

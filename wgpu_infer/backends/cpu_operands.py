@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,6 @@ from wgpu_infer.backends.base import Act8, Array, Handle, Weight
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import ACT8_BLOCK
 from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError
-from wgpu_infer.formats import quants
 
 ALIGNMENT = 64
 MAX_VIEWS = 64  # shapes kept per array; prompts of ever new lengths start over
@@ -89,18 +88,6 @@ def raw_blocks(data: np.ndarray) -> np.ndarray:
     blocks = flat.copy() if flat.ctypes.data % 4 else flat.view()
     blocks.flags.writeable = False
     return blocks
-
-
-Convert = Callable[[np.ndarray], np.ndarray]
-# KV type -> (values to pages' items, pages' items to values); both keep the last axis as the row.
-STORAGE: dict[str, tuple[Convert, Convert]] = {
-    "f32": (lambda values: values, lambda pages: pages.copy()),
-    "f16": (lambda values: values.view(np.uint16), lambda pages: pages.view(np.float16).copy()),
-    "q8_0": (
-        lambda values: quants.quantize(values, "Q8_0").reshape(*values.shape[:-1], -1),
-        lambda pages: quants.dequantize(pages, "Q8_0", (*pages.shape[:-1], pages.shape[-1] // 34 * 32)),
-    ),
-}
 
 
 @dataclass
