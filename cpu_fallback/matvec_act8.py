@@ -13,7 +13,10 @@ from cpu_fallback.layout import BLOCK, ROWS, Layout
 from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import PART_BYTES, put_rows
-from cpu_fallback.simd import load_word, splat_f32, splat_i32, to_f32
+from cpu_fallback.simd import address, load_word, prefetch, splat_f32, splat_i32, to_f32
+
+LINE = 64  # bytes of a cache line
+AHEAD = 4096  # bytes: further than the processor's own prefetcher looks, which stops at the end of a page
 
 
 def parts(*, rows: int, weight_bytes: int, **_: int) -> int:
@@ -126,6 +129,8 @@ def matvec_act8(layout: Layout):
             y = splat_f32(0.0)
             for u in range(units):
                 at = (tile * units + u) * unit_bytes
+                for line in range(0, unit_bytes, LINE):
+                    prefetch(address(w, at + AHEAD + line))
                 for j in range(blocks):
                     y = add_block(y, w, at, j, x, scales, sums, u * blocks + j)
             put_rows(y, target, row0, tile * ROWS, rows, scratch, 0)
