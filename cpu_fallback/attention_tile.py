@@ -18,10 +18,9 @@ from cpu_fallback import isa, variant
 from cpu_fallback.jit import internal
 from cpu_fallback.simd import F32, I8, I64, constant, f32x16, load, splat, store
 
-SHAPES = {"avx512vnni": (4, 4, 4), "generic": (2, 1, 2)}  # what fits the vector registers
-QUERIES, WIDE, ALONE = SHAPES.get(
-    variant.ACTIVE, (2, 2, 4)
-)  # queries and vectors of a tile, vectors of a single query's
+# Queries and vectors of a tile, and vectors of a single query's: what fits the vector registers.
+SHAPES = {"avx512vnni": (4, 4, 4), "generic": (2, 1, 2)}
+QUERIES, WIDE, ALONE = SHAPES.get(variant.ACTIVE, (2, 2, 4))
 VECTOR = np.int64(64)  # bytes; of a type that is not compiled for once more, as a literal is
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 ADVANTAGE = 1.1  # how much faster a narrower variant must be: clocks are noisy
@@ -33,20 +33,22 @@ def fastest(candidates: list[str], identity: str, folder: Path) -> str:
     digest = hashlib.sha256("|".join([identity, *candidates]).encode()).hexdigest()[:16]
     path = folder / f"variant-{digest}.json"
     known = read_choice(path, candidates)
-    if known is None:
-        known = choose(candidates, measure_in_child)
-        with contextlib.suppress(OSError):  # measured again next time
-            keep(path, known)
-    return known
+    if known is not None:
+        return known
+    rates = {name: measure_in_child(name) for name in candidates}
+    if not all(rates.values()):  # measured again next time
+        return candidates[0]
+    with contextlib.suppress(OSError):
+        keep(path, choose(rates))
+    return choose(rates)
 
 
-def choose(candidates: list[str], measure: Callable[[str], float]) -> str:
-    """The first, unless a later one is clearly faster. One that could not be measured has rate 0."""
-    best, best_rate = candidates[0], measure(candidates[0])
-    for name in candidates[1:]:
-        rate = measure(name)
-        if rate > ADVANTAGE * best_rate:
-            best, best_rate = name, rate
+def choose(rates: Mapping[str, float]) -> str:
+    """The first, unless a later one is clearly faster."""
+    best, *others = rates
+    for name in others:
+        if rates[name] > ADVANTAGE * rates[best]:
+            best = name
     return best
 
 
@@ -67,7 +69,9 @@ def keep(path: Path, name: str) -> None:
 
 
 def measure_in_child(name: str) -> float:
-    """Products per second of a variant; 0 where its process failed."""
+    """Products per second of a variant; 0 where its process failed, or Python cannot be started again."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        return 0.0
     environ = {**os.environ, "WGPU_INFER_CPU": name, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     try:
         done = subprocess.run(

@@ -1,12 +1,11 @@
 """How the kernels are compiled: decorators over numba.njit.
 
 `device` is for functions that kernels call, `inlined` for small ones on SIMD values, `internal` for larger ones that
-Python cannot call, which makes them quicker to compile, `sums` for those that add up many products in scalar code,
-`kernel` for the twins themselves, `cached` and `parallel_kernel` for what Python calls: compiled at the first call and
-kept in the kernel cache. Nothing is compiled with full fast-math: NaN and infinities go through every op as in its
-reference. `sums` lets LLVM choose an order of additions that fits vectors, once, when it compiles. `inlined`,
-`internal` and `kernel` count no references to arrays (`_nrt`), so they cannot allocate any: where a loop branches,
-numba would not see that the counting cancels out, and 20 ns of atomic operations would go into every step.
+Python cannot call, which makes them quicker to compile, `kernel` for the twins themselves, `cached` and
+`parallel_kernel` for what Python calls: compiled at the first call and kept in the kernel cache. Nothing is compiled
+with fast-math: NaN and infinities go through every op as in its reference. `inlined`, `internal` and `kernel` count no
+references to arrays (`_nrt`), so they cannot allocate any: where a loop branches, numba would not see that the counting
+cancels out, and 20 ns of atomic operations would go into every step.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ SCRATCH = 1 << 17  # float32 elements of working memory that a twin is given
 device = njit(nogil=True, error_model="numpy")
 inlined = njit(_nrt=False, nogil=True, error_model="numpy", forceinline=True)
 internal = njit(_nrt=False, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-sums = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
 
 
 def kernel(function: Callable) -> Any:

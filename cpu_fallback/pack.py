@@ -16,7 +16,6 @@ from cpu_fallback.layout import ROWS, FloatLayout, Layout, tiles
 from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
 
 PACKERS: dict[int, Any] = {}
-ALIGNMENT = 64
 COLUMNS = 256  # of floats that are packed of one row, then of the next: the tile's part of them stays in the L1 cache
 
 
@@ -54,14 +53,8 @@ def float_packer(layout: FloatLayout) -> Any:
 
 
 def packed_size(layout: Layout | FloatLayout, rows: int, cols: int) -> int:
+    """Bytes that a packed weight takes; its memory begins as zeros, on a cache line."""
     return tiles(rows) * layout.tile_bytes(cols)
-
-
-def aligned_zeros(size: int) -> np.ndarray:
-    """uint8 zeros that begin on a cache line; their pages are taken from the system when they are first written."""
-    whole = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -whole.ctypes.data % ALIGNMENT
-    return whole[start : start + size]
 
 
 def pack_tiles(raw: np.ndarray, ggml_type: int, rows: int, cols: int, first: int, count: int, out: np.ndarray) -> None:
@@ -71,8 +64,3 @@ def pack_tiles(raw: np.ndarray, ggml_type: int, rows: int, cols: int, first: int
         layout = find_layout(ggml_type)
         kernel = PACKERS[ggml_type] = unit_packer(layout) if isinstance(layout, Layout) else float_packer(layout)
     kernel(raw, rows, cols, first, count, out)
-
-
-def packed_zeros(ggml_type: int, rows: int, cols: int) -> np.ndarray:
-    """Memory for a packed weight."""
-    return aligned_zeros(packed_size(find_layout(ggml_type), rows, cols))

@@ -192,19 +192,13 @@ class Program:
 
         scratch: float32 (workers, SCRATCH), no other program's at the same time.
         """
-        self.counters[:] = 0
+        self.counters[:], self.statuses[:] = 0, 0
         called = self.walk.address, self.walk_record.ctypes.data, scratch.ctypes.data
         if self.workers == 1:
             run_alone(*called)
         else:
             run_together(*called, 4 * SCRATCH, self.workers)
         return int(np.flatnonzero(self.statuses)[0]) if self.statuses.any() else None
-
-    def take_status(self, failed: int) -> int:
-        """The status of a step that failed; all are then forgotten."""
-        status = int(self.statuses[failed])
-        self.statuses[:] = 0
-        return status
 
 
 YIELD = yield_function()

@@ -18,6 +18,7 @@ config: Any = numba.config  # its attributes come from the environment
 PRIORITY = ["omp", "tbb", "workqueue"]
 ONE_AT_A_TIME = threading.RLock()
 CALLER = threading.local()  # .count: what `use` last set in this thread
+STARTED_IN: int | None = None  # the process that ran the first kernel
 TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
 SIBLINGS = ("core_cpus_list", "thread_siblings_list")  # the kernel's names for it, new and old
 
@@ -69,8 +70,15 @@ def physical_cores() -> int:
     return max(1, min(len({core_of(cpu) for cpu in usable_cpus()}), most()))
 
 
+def is_forked() -> bool:
+    """Whether OpenMP's threads were started in a process that this one was forked from: GNU OpenMP then ends it."""
+    return STARTED_IN not in (None, os.getpid()) and layer() == "omp"
+
+
 def use(count: int) -> None:
     """Makes the calling thread's kernels run on `count` threads (numba keeps the number per calling thread)."""
+    global STARTED_IN
+    STARTED_IN = STARTED_IN or os.getpid()
     if getattr(CALLER, "count", None) != count:
         numba.set_num_threads(count)
         CALLER.count = count

@@ -133,10 +133,7 @@ class Act8Tokens:
 
 
 class Act8Block:
-    """Adds one block of 32 columns of a format to a tile:
-
-    what both operations below do once they have their operands.
-    """
+    """Adds one block of 32 columns of a format to a tile."""
 
     def __init__(self, offset: int, halves: bool, has_minimum: bool):
         self.offset, self.has_minimum = offset, has_minimum

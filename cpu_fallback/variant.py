@@ -1,8 +1,8 @@
 """Which instructions the kernels are compiled for: AVX-512 VNNI, AVX-VNNI, AVX2, or plain LLVM vectors.
 
 A process uses one variant. `WGPU_INFER_CPU` names it; else the one measured fastest on this machine is taken (choose.py
-measures once and keeps the answer). It must be settled before numba
-compiles anything, since numba's target is set up once: cpu_fallback/__init__.py does so.
+measures once and keeps the answer). It must be settled before numba compiles anything, since numba's target is set up
+once: cpu_fallback/__init__.py does so.
 """
 
 from __future__ import annotations
@@ -87,10 +87,8 @@ def target(name: str) -> tuple[str, str] | None:
 
 
 def apply(name: str) -> None:
-    """Sets numba's target; it counts as long as nothing has been compiled."""
-    wanted = target(name)
-    if wanted is not None:
-        config.CPU_NAME, config.CPU_FEATURES = wanted
+    """Sets numba's target, whatever the environment says of it; it counts as long as nothing has been compiled."""
+    config.CPU_NAME, config.CPU_FEATURES = target(name) or (None, None)
 
 
 def preferred() -> str:
@@ -100,12 +98,13 @@ def preferred() -> str:
     folder = base_folder()
     if folder is None or config.DISABLE_JIT:
         return candidates[0]
-    return choose.fastest(candidates, f"{cpu_name()}|{versions}", folder)
+    return choose.fastest(candidates, f"{host_name()}|{sorted(host_features())}|{versions}", folder)
 
 
-def cpu_name() -> str:
+def host_name() -> str:
+    """LLVM's name for this machine's processor."""
     try:
-        return llvm.get_host_cpu_name() + ",".join(sorted(host_features()))
+        return str(llvm.get_host_cpu_name())
     except RuntimeError:
         return "unknown"
 

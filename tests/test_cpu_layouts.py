@@ -13,8 +13,9 @@ from cpu_fallback.code_bits import pieces
 from cpu_fallback.jit import device
 from cpu_fallback.layout import BLOCK, ROWS, FloatLayout, Layout
 from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
-from cpu_fallback.pack import ALIGNMENT, find_layout, pack_tiles, packed_size, packed_zeros
+from cpu_fallback.pack import find_layout, pack_tiles, packed_size
 from cpu_fallback.simd import store_f32, store_u8
+from wgpu_infer.backends.cpu_operands import ALIGNMENT, zeros
 from wgpu_infer.formats import quants
 
 NAMES = list(quants.FORMATS)
@@ -32,7 +33,7 @@ def random_bytes(name: str, rows: int, cols: int, seed: int = 0) -> np.ndarray:
 
 def packed(name: str, raw: np.ndarray, rows: int, cols: int) -> np.ndarray:
     kind = quants.get_format(name).ggml_type
-    out = packed_zeros(kind, rows, cols)
+    out = zeros((packed_size(find_layout(kind), rows, cols),), np.uint8, "tiles")
     pack_tiles(raw, kind, rows, cols, 0, -(-rows // ROWS), out)
     return out
 

@@ -3,47 +3,82 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from conftest import ROOT, child_environ
+from op_runner import check_case, run_case
 
 from cpu_fallback import choose, variant
+from wgpu_infer.backends.cpu import CPUBackend
+from wgpu_infer.contracts.host import HostAct8, HostKV
+from wgpu_infer.contracts.table import OPS
 
 EXACT = ("avx512vnni", "avxvnni", "avx2")  # give the same bits
 
 CHILD = """
-import hashlib
-import numpy as np
-from op_runner import check_case, run_case
+from test_cpu_variants import digests
 from wgpu_infer.backends.cpu import CPUBackend
-from wgpu_infer.contracts.host import HostAct8, HostKV
-from wgpu_infer.contracts.table import OPS
 backend = CPUBackend(threads=1)
 print(backend.describe())
-def digest(values):
+for case, digest in digests(backend):
+    print(case, digest)
+"""
+# Of the products that make weights float32 and of look-ups some formats are enough: no instruction is chosen there.
+FEW_FORMATS = {"matvec": ("F32", "F16", "BF16", "Q4_K"), "matmul": ("F32", "F16", "BF16", "Q4_K")}
+FEW_FORMATS["embedding"] = ("F16", "Q4_0", "Q6_K")
+
+
+def digests(backend) -> Iterator[tuple[str, str]]:
+    """(op and case, digest of what it wrote), judged by the reference first."""
+    for op in OPS.values():
+        for case in op.cases():
+            if op.name in FEW_FORMATS and case.operands["w"].format not in FEW_FORMATS[op.name]:
+                continue
+            check_case(backend, op, case)
+            yield f"{op.name} {case.id}", digest(run_case(backend, op, case))
+
+
+def digest(values: dict) -> str:
     out = hashlib.sha256()
     for value in values.values():
-        parts = vars(value).values() if isinstance(value, (HostAct8, HostKV)) else [value]
+        parts = vars(value).values() if isinstance(value, HostAct8 | HostKV) else [value]
         for part in parts:
             out.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else b"")
     return out.hexdigest()[:16]
-for op in OPS.values():
-    for case in op.cases():
-        check_case(backend, op, case)
-        print(op.name, case.id, digest(run_case(backend, op, case)))
-"""
+
+
+@functools.cache
+def children() -> dict[str, subprocess.Popen]:
+    """A process for each variant but this process's own, all at once: most of their time goes into compiling."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    started = {}
+    for name in set(variant.possible()) - {variant.ACTIVE}:
+        environ = child_environ(WGPU_INFER_CPU=name, PYTHONPATH=paths)
+        started[name] = subprocess.Popen(
+            [sys.executable, "-c", CHILD],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    return started
 
 
 @functools.cache
 def results(name: str) -> dict[str, str]:
-    """Digests of what every case of every op wrote, by op and case; the child has judged each."""
-    environ = child_environ(WGPU_INFER_CPU=name, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
-    done = subprocess.run([sys.executable, "-c", CHILD], cwd=ROOT, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    first, *lines = done.stdout.splitlines()
+    """Digests of what the cases wrote, by op and case, each judged."""
+    if name == variant.ACTIVE:
+        return dict(digests(CPUBackend(threads=1)))
+    out, problems = children()[name].communicate()
+    assert children()[name].returncode == 0, problems
+    first, *lines = out.splitlines()
     assert f"({name})" in first
     return {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in lines}
 
@@ -52,7 +87,7 @@ def results(name: str) -> dict[str, str]:
 def test_every_case_passes(name):
     if name not in variant.possible():
         pytest.skip(f"this CPU cannot run {name}")
-    assert len(results(name)) > 200
+    assert len(results(name)) > 120
 
 
 @pytest.mark.parametrize("name", EXACT[1:])
@@ -81,10 +116,21 @@ def test_the_features_decide_what_is_possible():
 
 
 def test_a_narrower_variant_must_be_clearly_faster():
-    rates = {"a": 10.0, "b": 10.9, "c": 12.0}
-    assert choose.choose(["a", "b"], rates.get) == "a"
-    assert choose.choose(["a", "b", "c"], rates.get) == "c"
-    assert choose.choose(["b", "a"], {"b": 0.0, "a": 1.0}.get) == "a", "one that could not be measured is not taken"
+    assert choose.choose({"a": 10.0, "b": 10.9}) == "a"
+    assert choose.choose({"a": 10.0, "b": 10.9, "c": 12.0}) == "c"
+    assert choose.choose({"a": 10.0, "b": 12.0, "c": 13.0}) == "b"
+
+
+@pytest.mark.parametrize("executable", [None, "", "/bin/false", "no such program"])
+def test_what_cannot_be_measured_is_not_kept(executable, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", executable)
+    assert choose.fastest(["avx2", "generic"], "this cpu", tmp_path) == "avx2" and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [{"NUMBA_CPU_NAME": "generic"}, {"NUMBA_CPU_FEATURES": ""}])
+def test_numba_s_own_choice_of_a_target_changes_nothing(change):
+    """Instructions that the target lacks would end the process."""
+    assert start(None, **change).returncode == 0
 
 
 def test_the_choice_is_measured_once(tmp_path, monkeypatch):
@@ -109,8 +155,8 @@ def test_the_choice_is_measured_once(tmp_path, monkeypatch):
     assert choose.fastest(["a", "b"], "this cpu", tmp_path / "file" / "x") == "b", "no folder: not fatal"
 
 
-def start(name: str) -> subprocess.CompletedProcess:
-    environ = child_environ(WGPU_INFER_CPU=name)
+def start(name: str | None, **changes: str) -> subprocess.CompletedProcess:
+    environ = child_environ(**({"WGPU_INFER_CPU": name} if name else {}), **changes)
     command = [sys.executable, "-m", "wgpu_infer.generate", "Once", "--device", "cpu", "--max-tokens", "1"]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
 
@@ -134,7 +180,7 @@ backend = CPUBackend(threads=1)
 for op in OPS.values():
     for case in op.cases():
         weight = case.operands.get("w")
-        if weight is None or weight.format in ("Q4_0", "Q6_K", "IQ4_NL", "F16"):
+        if weight is None or weight.format in ("Q6_K", "IQ4_NL", "F16"):
             run_case(backend, op, case)
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()

@@ -102,10 +102,12 @@ class CPUBackend(Backend):
     def _pack(self, weight: Weight) -> None:
         """Makes the tiles that products read, a piece of the weight after the other."""
         blocks, pack = weight.payload, self._kernels.pack
-        blocks.packed = pack.packed_zeros(blocks.kind, weight.rows, weight.cols)
+        size = pack.packed_size(pack.find_layout(blocks.kind), weight.rows, weight.cols)
+        blocks.packed = zeros((size,), np.uint8, f"the weight {weight.label}")
         tiles = -(-weight.rows // pack.ROWS)
         at_once = max(1, PACKED_AT_ONCE // max(1, blocks.packed.size // max(tiles, 1)))
         with self._lock, self._gate:
+            self._check_process()
             self._kernels.threads.use(self.threads if blocks.raw.size > SERIAL_BYTES else 1)
             for first in range(0, tiles, at_once):
                 count = min(at_once, tiles - first)
@@ -121,6 +123,8 @@ class CPUBackend(Backend):
         return quants.get_format(fmt).ggml_type in self._kernels.layouts.LAYOUTS
 
     def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        if cols % ACT8_BLOCK:
+            raise TypeError(f"int8 activations of {cols} columns: they come in blocks of {ACT8_BLOCK}")
         blocks = rows * cols // ACT8_BLOCK
         sizes = ((rows * cols, np.int8), (blocks, np.float32), (2 * blocks, np.int16))
         return Act8(rows, cols, Int8Blocks(*(Buffer(zeros((n,), kind, label)) for n, kind in sizes)), label)
@@ -195,11 +199,20 @@ class CPUBackend(Backend):
 
     def _run_program(self, program: Any, steps: list[tuple[Any, Call]]) -> None:
         with self._lock, self._gate:
+            self._check_process()
             self._kernels.threads.use(program.workers)
             failed = program.run(self._scratch)
-        if failed is not None:
-            call = steps[failed][1]
-            raise refusal(call.op, program.take_status(failed), call.operands)
+            if failed is not None:
+                call = steps[failed][1]
+                raise refusal(call.op, int(program.statuses[failed]), call.operands)
+
+    def _check_process(self) -> None:
+        """A process forked from one whose threads have run would be ended by them without a word."""
+        if self._kernels.threads.is_forked():
+            raise DeviceError(
+                "this process was forked from one that has used the CPU kernels, whose threads do not come along; "
+                'start it with multiprocessing.get_context("spawn")'
+            )
 
     def _steps(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any]) -> list[Any]:
         """The op as steps of a program: one, or one per stage of its twin."""
@@ -238,7 +251,7 @@ class CPUBackend(Backend):
 
     def describe(self) -> str:
         kernels = self._kernels
-        name = f"{kernels.kernel_cache.cpu_name()} ({kernels.variant.ACTIVE})"
+        name = f"{kernels.variant.host_name()} ({kernels.variant.ACTIVE})"
         return f"cpu: {name}, {self.threads} threads ({kernels.threads.layer()})"
 
 
