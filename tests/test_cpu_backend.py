@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from op_runner import run_case
 
-from wgpu_infer.backends import cpu
+from wgpu_infer.backends import cpu, cpu_operands
 from wgpu_infer.contracts import attention, embedding, gather_rows, kv_write, matmul, matvec, rope
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Op, lower_cpu
@@ -300,6 +300,21 @@ def test_too_little_memory_is_a_typed_error(backend):
         backend.kv(2**40, 8, 128, backend.empty((1, 1), np.uint32), "f16")
 
 
+def test_a_weight_that_does_not_fit_is_a_typed_error(backend, monkeypatch):
+    def nothing_left(*_args, **_options):
+        raise MemoryError
+
+    w = random_weight("Q4_0", 32, 64, 1)
+    monkeypatch.setattr(cpu_operands.np, "zeros", nothing_left)
+    with pytest.raises(OutOfMemoryError, match="the weight layer takes"):
+        backend.weight(w, "layer")
+
+
+def test_int8_activations_come_in_whole_blocks(backend):
+    with pytest.raises(TypeError, match="33 columns"):
+        backend.act8(2, 33)
+
+
 @pytest.mark.parametrize("threads", [0, -1, "x", 10**6, 1.5, True])
 def test_threads_that_are_not_possible(threads):
     with pytest.raises(ParameterError, match="threads="):
@@ -406,7 +421,7 @@ def test_two_cold_processes_at_once(tmp_path):
 TWO_CALLERS = """
 import threading
 import numpy as np
-from wgpu_infer.backends import cpu
+from wgpu_infer.backends import cpu, cpu_operands
 from wgpu_infer.contracts.table import OPS
 from op_runner import run_case
 cpu.SERIAL_BYTES = 0
@@ -452,6 +467,30 @@ def test_no_kernel_leaves_its_arrays():
     out, _ = child(SOME_CASES, NUMBA_BOUNDSCHECK="1")
     assert len(out.splitlines()) > 80
     assert {line.split()[0] for line in out.splitlines()} == set(OPS)
+
+
+FORKED = """
+import multiprocessing
+from wgpu_infer import LLM
+def child():
+    try:
+        LLM(device="cpu")
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+if __name__ == "__main__":
+    LLM(device="cpu").close()
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    print(process.exitcode)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP, fork")
+def test_a_forked_process_is_told_so():
+    """GNU OpenMP would end it without a word."""
+    out, _ = child(FORKED, NUMBA_THREADING_LAYER="omp")
+    assert out.startswith("DeviceError") and "spawn" in out and out.split()[-1] == "0"
 
 
 def test_without_compilation_there_is_a_clear_error():
