@@ -16,9 +16,7 @@ from numba.core import types
 
 from cpu_fallback import variant
 from cpu_fallback.simd import (
-    BYTES16,
     F16,
-    F32,
     HALVES16,
     I8,
     I16,
@@ -29,6 +27,7 @@ from cpu_fallback.simd import (
     i32x16,
     loader,
     pure,
+    splat,
     storer,
     u8x64,
 )
@@ -100,17 +99,11 @@ def plain_biased(builder: Any, acc: Any, w: Any, x: Any) -> Any:
 
 
 def from_minus_128_sums(builder: Any, total: Any) -> Any:
-    return builder.mul(splat_int(builder, total), constant(i32x16.llvm, -128))
+    return builder.mul(splat(builder, total, 16), constant(i32x16.llvm, -128))
 
 
 def from_zero(_builder: Any, _total: Any) -> Any:
     return constant(i32x16.llvm, 0)
-
-
-def splat_int(builder: Any, value: Any) -> Any:
-    from cpu_fallback.simd import splat
-
-    return splat(builder, value, 16)
 
 
 DOT = {
@@ -244,5 +237,3 @@ def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 fma = pure("fma", f32x16, (f32x16, f32x16, f32x16), fused, "(a, b, c) -> a·b + c, rounded once (twice in `generic`).")
-
-__all__ = ["BYTES16", "F32", "dot", "dot_biased", "fma", "load_f16", "lookup", "start_biased", "store_f16", "storer"]
