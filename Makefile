@@ -6,7 +6,7 @@ RUN    ?= pytest            # `make coverage` runs the same tests under coverage
 PROMPT ?= Once upon a time
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory bench-cpu-claims wheel clean
+.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory bench-cpu-claims bench-wgpu wheel clean
 
 generate: $(VENV)/.core
 	$(PY) -m wgpu_infer.generate "$(PROMPT)"
@@ -35,6 +35,9 @@ bench-cpu-memory: $(VENV)/.core
 
 bench-cpu-claims: $(VENV)/.core
 	$(PY) benches/cpu_claims.py $(BENCH)
+
+bench-wgpu: $(VENV)/.core
+	$(PY) benches/wgpu_inference.py $(BENCH)
 
 wheel: $(VENV)/.dev
 	$(PY) -m build --wheel
