@@ -1,6 +1,6 @@
 """Our WebGPU backend against llama.cpp on the CPU with the same files, in turn: `make bench-wgpu`.
 
-    python benches/wgpu_inference.py [--model SHAPE:FORMAT]... [--rows ROW]... [--adapter NAME] [--json PATH]
+    python benches/wgpu_inference.py [--model SHAPE:FORMAT]... [--rows ROW]... [--adapter ADAPTER] [--json PATH]
 
 End to end on both sides, as in cpu_inference.py. On a software adapter both use the same cores, so the ratio says what
 the way through WebGPU costs; wgpu_targets.py holds the targets. `dispatches` are those of one layer of a decode step.
@@ -11,7 +11,6 @@ status 0. No llama-cpp-python: our figures alone.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -58,6 +57,7 @@ TABLE = Table(
 @dataclass(frozen=True)
 class Settings:
     rows: tuple[str, ...]
+    adapter: str | None
     threads: int
     alternations: int
     tokens: int
@@ -68,7 +68,7 @@ def compare_model(model: str, files: ModelFiles, settings: Settings) -> Iterator
     path = files.path(model)
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(LlamaCppPeer(path)) if is_installed() else None
-        llm = stack.enter_context(LLM(path, device="webgpu"))
+        llm = stack.enter_context(LLM(path, device="webgpu", adapter=settings.adapter))
         click.echo(f"{OURS}: {llm.device}", err=True)
         dispatches = dispatches_per_layer(llm)
         for row in settings.rows:
@@ -178,10 +178,8 @@ def conclude(rows: list[Row]) -> None:
         click.echo("some rows were measured beside other work: run those again on a quiet machine")
 
 
-def find_problem(adapter: str | None) -> str | None:
+def find_problem() -> str | None:
     """Why nothing can be measured here, or None."""
-    if adapter:
-        os.environ["WGPU_ADAPTER_NAME"] = adapter
     try:
         found = list_adapters()
     except DeviceError as error:
@@ -192,7 +190,7 @@ def find_problem(adapter: str | None) -> str | None:
 @click.command()
 @click.option("--model", "models", multiple=True, callback=check_model, help="SHAPE:FORMAT; default: all with targets.")
 @click.option("--rows", multiple=True, type=click.Choice(list(ROWS)), help=f"Default: {', '.join(DEFAULT_ROWS)}.")
-@click.option("--adapter", help="Part of an adapter's name; default: the best one.")
+@click.option("--adapter", help="Its number in `wgpu-infer doctor`, or part of its name; default: the best one.")
 @click.option("--threads", default=PEER_THREADS, show_default=True, type=click.IntRange(1), help="Of llama.cpp.")
 @click.option("--alternations", default=ALTERNATIONS, show_default=True, type=click.IntRange(1))
 @click.option("--tokens", default=TOKENS, show_default=True, type=click.IntRange(1), help="Decode steps timed.")
@@ -209,10 +207,11 @@ def main(
     output: Path | None,
 ) -> None:
     """Measure the WebGPU path and llama.cpp's CPU path in turn, and print their ratio."""
-    if problem := find_problem(adapter):
+    if problem := find_problem():
         click.echo(f"Skipped: {problem}; nothing can be measured.")
         return
-    run(models or tuple(TARGETS), folder, Settings(rows or DEFAULT_ROWS, threads, alternations, tokens), output)
+    settings = Settings(rows or DEFAULT_ROWS, adapter, threads, alternations, tokens)
+    run(models or tuple(TARGETS), folder, settings, output)
 
 
 if __name__ == "__main__":

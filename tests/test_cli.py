@@ -243,6 +243,10 @@ def test_doctor(tmp_path):
     assert all(word in done.stdout.decode() for word in ("CPU: cpu", "WebGPU:", "--device auto:"))
     found = json.loads(run("doctor", "--json", module="wgpu_infer").stdout)
     assert found["cpu"]["works"]
+    for number, adapter in enumerate(found["adapters"]):
+        assert adapter["number"] == number and adapter["kind"] in ("discrete", "integrated", "other", "software")
+        assert adapter["limits"] and adapter["features"]
+    assert [adapter["chosen"] for adapter in found["adapters"]].count(True) <= 1
     without = run("doctor", module="wgpu_infer", env={"VK_ICD_FILENAMES": "/none", "VK_DRIVER_FILES": "/none"})
     assert "no WebGPU adapter" in without.stdout.decode()
 

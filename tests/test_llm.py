@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_model import VOCAB, tensors, write_tiny
 
-from wgpu_infer.errors import ContextLengthError, ModelFormatError, ParameterError, WgpuInferError
+from wgpu_infer.errors import ContextLengthError, DeviceError, ModelFormatError, ParameterError, WgpuInferError
 from wgpu_infer.llm import LLM
 from wgpu_infer.sampling.params import SamplingParams
 
@@ -218,6 +218,22 @@ def test_bad_options(path):
         LLM(path, device="reference", kv="f64")
     with pytest.raises(ParameterError, match="q8_0"):
         LLM(path, device="reference", kv="q8_0")  # heads of 8
+
+
+@pytest.mark.parametrize("adapter, device", [("", "auto"), (-1, "auto"), (True, "webgpu"), ("0", "cpu"), (0.5, "auto")])
+def test_bad_adapters(path, adapter, device):
+    with pytest.raises(ParameterError, match="adapter="):
+        LLM(path, device=device, adapter=adapter)
+
+
+@pytest.mark.webgpu
+def test_an_adapter_by_number_and_by_name(path, open_once):
+    name = open_once("webgpu").device.info.name
+    for adapter in (0, name[1:8]):
+        with LLM(path, device="webgpu", adapter=adapter) as llm:
+            assert name in llm.device
+    with pytest.raises(DeviceError, match="no WebGPU adapter is called '77'; there are: 0: "):
+        LLM(path, device="webgpu", adapter=77)
 
 
 def test_closing_ends_what_runs_and_refuses_more(path):

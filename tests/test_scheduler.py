@@ -123,6 +123,23 @@ def test_placement_leaves_out_software_adapters_and_missing_formats():
     assert made.place([host], [host], 4) == "cpu" and "F32" in made.unavailable["webgpu"]
 
 
+@pytest.mark.parametrize(
+    "kind, cpu, opened",
+    [("software", True, ["cpu"]), ("software", False, ["webgpu"]), ("discrete", True, ["cpu", "webgpu"])],
+)
+def test_a_software_adapter_is_not_even_opened_for_a_model(monkeypatch, kind, cpu, opened):
+    def open_named(name, threads, adapter):
+        if name == "cpu" and not cpu:
+            raise DeviceError("no numba")
+        return Named(name)
+
+    monkeypatch.setattr("wgpu_infer.scheduler.open_backend", open_named)
+    monkeypatch.setattr("wgpu_infer.scheduler.software_adapter", lambda _a: "soft" if kind == "software" else None)
+    made = HybridScheduler(software=False)
+    assert list(made.backends) == opened
+    assert ("software adapter" in made.unavailable.get("webgpu", "")) == ("webgpu" not in opened)
+
+
 def test_no_side_can_run_it():
     made = HybridScheduler({"cpu": Named("cpu", formats=["Q4_0"])})
     with pytest.raises(DeviceError, match="no device can run"):

@@ -160,11 +160,13 @@ def test_adapter_choice():
     assert choose([soft, integrated, bare]) is integrated
     assert choose([soft]) is soft
     assert choose([soft, discrete], "SOF") is soft
+    assert [choose([soft, discrete, integrated], str(i)).name for i in range(3)] == ["disc", "inte", "soft"]
+    assert choose([discrete, adapter("rtx 3060", "discrete")], "3060").name == "rtx 3060"
     twice = [adapter("same", "discrete", "D3D12"), adapter("same", "discrete", "Vulkan")]
     assert choose(twice).api == "Vulkan"
     with pytest.raises(DeviceError, match="no WebGPU adapter was found; use --device cpu"):
         choose([])
-    with pytest.raises(DeviceError, match="'nosuch'; there are: disc, soft"):
+    with pytest.raises(DeviceError, match="'nosuch'; there are: 0: disc, 1: soft"):
         choose([soft, discrete], "nosuch")
     with pytest.raises(DeviceError, match=r"bare.*immediates"):
         choose([bare])

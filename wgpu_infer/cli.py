@@ -81,18 +81,19 @@ def parse_ids(text: str) -> list[int]:
 @main.command()
 @click.option("--model", metavar="FILE", help="GGUF file; default: the model that comes with the package.")
 @click.option("--device", default="auto", show_default=True, help="auto, webgpu, cpu or reference.")
+@click.option("--adapter", help="WebGPU adapter: its number in `wgpu-infer doctor`, or part of its name.")
 @click.option("--witness", help="The backend to check against; default: cpu for a GPU, else reference.")
 @click.option("--steps", type=int, default=8, show_default=True)
 @click.option("--prompt", default="")
-def verify(model: str | None, device: str, witness: str | None, steps: int, prompt: str) -> None:
+def verify(model: str | None, device: str, adapter: str | None, witness: str | None, steps: int, prompt: str) -> None:
     """Check every op of some steps of a model against another backend; exit code 1 where they disagree."""
-    run_cli(lambda: _verify(model, device, witness, steps, prompt))
+    run_cli(lambda: _verify(model, device, adapter, witness, steps, prompt))
 
 
-def _verify(model: str | None, device: str, witness: str | None, steps: int, prompt: str) -> None:
+def _verify(model: str | None, device: str, adapter: str | None, witness: str | None, steps: int, prompt: str) -> None:
     from wgpu_infer.llm import LLM
 
-    with LoadingBar() as bar, LLM(model, device, progress=bar.update) as llm:
+    with LoadingBar() as bar, LLM(model, device, adapter=adapter, progress=bar.update) as llm:
         report = llm.verify(steps, witness, prompt)
         bar.finish()
         click.echo(str(report))

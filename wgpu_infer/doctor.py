@@ -29,7 +29,7 @@ LIMITS = {  # name -> (wanted, what a smaller one costs)
 
 def examine() -> dict[str, Any]:
     """JSON-like facts. Never raises for something that is missing: that is a finding."""
-    adapters, problem = find_adapters()
+    adapters, problem = examine_adapters()
     return {
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "packages": {name: installed(name) for name in PACKAGES},
@@ -59,20 +59,28 @@ def caches() -> dict[str, str]:
     return kept
 
 
-def find_adapters() -> tuple[list[dict[str, Any]], str | None]:
-    from wgpu_infer.backends.webgpu.adapters import list_adapters
+def examine_adapters() -> tuple[list[dict[str, Any]], str | None]:
+    """All adapters in the order of their numbers, and why none of them is used if that is so."""
+    from wgpu_infer.backends.webgpu.adapters import find_adapter, list_adapters
 
     try:
-        return [examine_adapter(a) for a in list_adapters()], None
+        found = list_adapters()
     except DeviceError as error:
         return [], str(error)
+    try:
+        chosen, problem = find_adapter(None, found), None
+    except DeviceError as error:
+        chosen, problem = None, str(error)
+    return [examine_adapter(i, a) | {"chosen": a is chosen} for i, a in enumerate(found)], problem
 
 
-def examine_adapter(adapter: Any) -> dict[str, Any]:
+def examine_adapter(number: int, adapter: Any) -> dict[str, Any]:
     limits = dict(adapter.handle.limits)
     return {
+        "number": number,
         "adapter": adapter.summary(),
-        "usable": adapter.usable,
+        **{name: getattr(adapter, name) for name in ("name", "kind", "api", "driver", "usable")},
+        "features": [name for name in FEATURES if name in adapter.features],
         "missing": {name: cost for name, cost in FEATURES.items() if name not in adapter.features},
         "limits": {name: limits.get(name) for name in LIMITS},
         "small": {name: cost for name, (wanted, cost) in LIMITS.items() if (limits.get(name) or 0) < wanted},
@@ -105,13 +113,22 @@ def render(found: dict[str, Any]) -> str:
     lines = [found["system"], ", ".join(f"{k} {v}" for k, v in found["packages"].items()), ""]
     lines += ["CPU: " + backend_line(found["cpu"])]
     lines += ["WebGPU: " + backend_line(found["webgpu"]), ""]
-    for adapter in found["adapters"]:
-        lines.append(f"adapter {adapter['adapter']}" + ("" if adapter["usable"] else ": cannot be used"))
-        lines += [f"  lacks {name}: {cost}" for name, cost in adapter["missing"].items()]
-        lines += [f"  {name} is {adapter['limits'][name]:,}: {cost}" for name, cost in adapter["small"].items()]
+    lines += [line for adapter in found["adapters"] for line in adapter_lines(adapter)]
     lines += ["", f"--device auto: {auto_line(found)}"]
     lines += [f"{what}: {where}" for what, where in found["caches"].items()]
     return "\n".join(lines)
+
+
+def adapter_lines(adapter: dict[str, Any]) -> list[str]:
+    """What one adapter has, and what each thing it lacks costs."""
+    fate = "" if adapter["usable"] else ": cannot be used"
+    lines = [f"adapter {adapter['number']}: {adapter['adapter']}{', the one used' * adapter['chosen']}{fate}"]
+    lines.append(f"  has {', '.join(adapter['features']) or 'none of the features that are used'}")
+    lines += [f"  lacks {name}: {cost}" for name, cost in adapter["missing"].items()]
+    for name, value in adapter["limits"].items():
+        cost = f": {adapter['small'][name]}" if name in adapter["small"] else ""
+        lines.append(f"  {name} {'unknown' if value is None else format(value, ',')}{cost}")
+    return lines
 
 
 def backend_line(backend: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from wgpu_infer.terminal import LoadingBar, run_cli
 @click.argument("prompt", default="")
 @click.option("--model", metavar="FILE", help="GGUF file; default: the story model that comes with the package.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--adapter", metavar="NAME", help="WebGPU adapter: its number in `doctor`, or part of its name.")
 @click.option("--threads", type=int, help="CPU threads; default: one per physical core.")
 @click.option("--max-tokens", type=int, help="Default: until the text ends or the context is full.")
 @click.option("--temperature", type=float, default=0.8, show_default=True, help="0 is greedy.")
@@ -50,9 +51,13 @@ def main(
 def generate(
     prompt: str, model: str | None, device: str, threads: int | None, as_json: bool, verbose: bool, rest: dict[str, Any]
 ) -> None:
-    context, kv, special, chat = (rest.pop(name) for name in ("context", "kv", "special", "chat"))
+    context, kv, special, chat, adapter = (rest.pop(name) for name in ("context", "kv", "special", "chat", "adapter"))
     params = SamplingParams(**{**rest, "logit_bias": dict(map(parse_bias, rest["logit_bias"]))})
-    with LoadingBar() as bar, LLM(model, device, threads, context, kv, bar.update, compiling=bar.compiling) as llm:
+    options: dict[str, Any] = {"threads": threads, "context": context, "kv": kv, "adapter": adapter}
+    with (
+        LoadingBar() as bar,
+        LLM(model, device, **options, progress=bar.update, compiling=bar.compiling) as llm,
+    ):
         source: Any = llm.tokenizer.encode_chat([{"role": "user", "content": prompt}]) if chat else prompt
         stream = llm.stream(source, params, parse_special=special)
         show = (lambda _text: None) if as_json else write

@@ -64,6 +64,8 @@ class LLM:
         progress: called with (bytes of weights loaded, bytes in all) while loading.
         check_tensors: look for NaN and infinity in every weight while loading.
         compiling: called with (CPU kernels ready, kernels in all) while they are compiled, or read from the cache.
+        adapter: which WebGPU adapter: its number in `wgpu-infer doctor`, or part of its name; None is WGPU_ADAPTER_NAME
+            of the environment, else the best: discrete, integrated, software.
 
     Raises ModelFormatError, DeviceError, OutOfMemoryError, UnsupportedError, ParameterError, or OSError for the path.
     """
@@ -78,12 +80,14 @@ class LLM:
         progress: Progress | None = None,
         check_tensors: bool = False,
         compiling: Progress | None = None,
+        adapter: str | int | None = None,
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
         if not isinstance(device, Backend) and device not in DEVICES:
             raise ParameterError(f"device={shown(device)} is not known; allowed: {', '.join(DEVICES)}, or a Backend")
         threads = None if threads is None else whole("threads", threads, 1, MAX_THREADS)
         context = None if context is None else whole("context", context, 1, MAX_CONTEXT)
+        wanted = check_adapter(adapter, device)
         self.kv = kv
         self.gguf = GGUF.open(self.path)
         try:
@@ -97,7 +101,7 @@ class LLM:
         self._abandoned = threading.Event()
 
         def make() -> Engine:
-            return self._make_engine(device, threads, kv, progress, check_tensors, compiling)
+            return self._make_engine(device, threads, wanted, kv, progress, check_tensors, compiling)
 
         try:
             self._worker = EngineWorker(make, at_end=self.gguf.close)
@@ -200,12 +204,13 @@ class LLM:
         self,
         device: str | Backend,
         threads: int | None,
+        adapter: str | None,
         kv: str,
         progress: Progress | None,
         check_tensors: bool,
         compiling: Progress | None,
     ) -> Engine:
-        backend = self._open(device, threads) if isinstance(device, str) else device
+        backend = self._open(device, threads, adapter) if isinstance(device, str) else device
         try:
             self.gguf.check_unchanged()
 
@@ -229,10 +234,10 @@ class LLM:
 
         return report
 
-    def _open(self, device: str, threads: int | None) -> Backend:
+    def _open(self, device: str, threads: int | None, adapter: str | None) -> Backend:
         if device != "auto":
-            return open_backend(device, threads)
-        scheduler = HybridScheduler(threads=threads)
+            return open_backend(device, threads, adapter)
+        scheduler = HybridScheduler(threads=threads, adapter=adapter, software=False)
         scheduler.place(*products(self.gguf, self.config), self.config.layers)
         return scheduler
 
@@ -293,6 +298,17 @@ class GenerationStream:
     @property
     def result(self) -> Generation:
         return finished(self._pieces.sequence)
+
+
+def check_adapter(adapter: str | int | None, device: str | Backend) -> str | None:
+    """The adapter as text. ParameterError for what names none, or where no adapter is opened."""
+    if adapter is None:
+        return None
+    if isinstance(adapter, bool) or not isinstance(adapter, str | int) or adapter == "" or str(adapter)[0] == "-":
+        raise ParameterError(f"adapter={shown(adapter)} must be an adapter's number or part of its name")
+    if device not in ("auto", "webgpu"):
+        raise ParameterError(f"adapter={shown(adapter)} is for device webgpu or auto; given: {shown(device)}")
+    return str(adapter)
 
 
 def finished(s: Sequence) -> Generation:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
-from wgpu_infer.backends.registry import open_backend
+from wgpu_infer.backends.registry import open_backend, software_adapter
 from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.checks import number
 from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
@@ -27,6 +27,7 @@ from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 log = logging.getLogger(__name__)
 MAX_SIZE = float(2**32)  # of a parameter in `explain`
+SOFTWARE = "a software adapter runs on the CPU itself"
 
 
 @dataclass(frozen=True)
@@ -49,25 +50,36 @@ class HybridScheduler(Backend):
     Args:
         backends: the sides, by name; None opens cpu and webgpu, and goes on with what there is.
         threads: CPU threads.
+        adapter: the WebGPU adapter's number, or part of its name; None is the best.
+        software: whether a software adapter is opened beside the CPU; for a model it never is.
 
     `unavailable` says of every side that is not used why. Raises ParameterError.
     """
 
     name = "hybrid"
 
-    def __init__(self, backends: Mapping[str, Backend] | None = None, threads: int | None = None):
+    def __init__(
+        self,
+        backends: Mapping[str, Backend] | None = None,
+        threads: int | None = None,
+        adapter: str | None = None,
+        software: bool = True,
+    ):
         self.unavailable: dict[str, str] = {}
         if backends is not None and (not isinstance(backends, Mapping) or not backends):
             raise ParameterError(f"backends={backends!r:.60} must map at least one name to a Backend")
-        self.backends = dict(backends) if backends is not None else self._open(threads)
+        self.backends = dict(backends) if backends is not None else self._open(threads, adapter, software)
         self.active = next(iter(self.backends.values()))
         self._costs: dict[str, Costs] = {}
 
-    def _open(self, threads: int | None) -> dict[str, Backend]:
+    def _open(self, threads: int | None, adapter: str | None, software: bool) -> dict[str, Backend]:
         found: dict[str, Backend] = {}
         for name in ("cpu", "webgpu"):
             try:
-                found[name] = open_backend(name, threads)
+                if name == "webgpu" and found and not software and (emulated := software_adapter(adapter)):
+                    self._pass_over(name, f"{SOFTWARE}: {emulated}")
+                    continue
+                found[name] = open_backend(name, threads, adapter)
             except DeviceError as error:
                 self._pass_over(name, str(error))
         return found or {"reference": open_backend("reference")}
@@ -137,7 +149,7 @@ class HybridScheduler(Backend):
         model's own products are timed on either side; a software adapter shares the CPU and is left out unasked.
         """
         for name in [n for n, b in self.backends.items() if b.is_software and len(self.backends) > 1]:
-            self._drop(name, "a software adapter: it runs on the CPU itself")
+            self._drop(name, SOFTWARE)
         seconds: dict[str, float] = {}
         for name, backend in list(self.backends.items()) if len(self.backends) > 1 else []:
             try:

@@ -86,14 +86,29 @@ def rank(adapter: AdapterInfo) -> tuple[int, int, int]:
 
 
 def choose(adapters: Sequence[AdapterInfo], wanted: str | None = None) -> AdapterInfo:
-    """The best adapter, or the best whose name contains `wanted`. DeviceError where there is none that can be used."""
+    """The best adapter, the one that `wanted` numbers in the order of `list_adapters`, or the best of that name.
+
+    Raises DeviceError where there is none that can be used.
+    """
     if not adapters:
         raise DeviceError(NO_ADAPTER)
-    matching = [a for a in adapters if not wanted or wanted.lower() in a.name.lower()]
+    matching = select(sorted(adapters, key=rank), wanted or "")
     if not matching:
-        names = ", ".join(sorted({a.name for a in adapters}))
+        names = ", ".join(f"{i}: {a.name}" for i, a in enumerate(sorted(adapters, key=rank)))
         raise DeviceError(f"no WebGPU adapter is called {wanted!r}; there are: {names}")
-    best = min(matching, key=rank)
+    best = matching[0]
     if not best.usable:
         raise DeviceError(f"the adapter {best.summary()} lacks the feature 'immediates'; use --device cpu")
     return best
+
+
+def select(adapters: list[AdapterInfo], wanted: str) -> list[AdapterInfo]:
+    """Those that are meant: a number below their count is a place in the list, all else part of a name."""
+    if wanted.isdecimal() and int(wanted) < len(adapters):
+        return [adapters[int(wanted)]]
+    return [a for a in adapters if wanted.lower() in a.name.lower()]
+
+
+def find_adapter(wanted: str | None = None, adapters: Sequence[AdapterInfo] | None = None) -> AdapterInfo:
+    """The adapter that would be opened: `wanted`, else the environment's WGPU_ADAPTER_NAME, else the best one."""
+    return choose(list_adapters() if adapters is None else adapters, wanted or os.environ.get("WGPU_ADAPTER_NAME"))

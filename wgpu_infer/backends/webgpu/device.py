@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from wgpu_infer.backends.webgpu import native
-from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose, list_adapters, open_wgpu
+from wgpu_infer.backends.webgpu.adapters import AdapterInfo, find_adapter, open_wgpu
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ class GpuDevice:
     """An opened device.
 
     Args:
-        adapter: part of an adapter's name; default the environment's WGPU_ADAPTER_NAME, else the best one.
+        adapter: its number in `list_adapters`, or part of its name; default the environment's WGPU_ADAPTER_NAME, else
+            the best one.
         subgroups: False never uses subgroups (as does WGPU_INFER_NO_SUBGROUPS=1); default where the device has them.
         checked: True keeps wgpu's run-time checks in our shaders (as does WGPU_INFER_CHECKED=1).
 
@@ -37,7 +38,7 @@ class GpuDevice:
     """
 
     def __init__(self, adapter: str | None = None, subgroups: bool | None = None, checked: bool | None = None):
-        self.info: AdapterInfo = choose(list_adapters(), adapter or os.environ.get("WGPU_ADAPTER_NAME"))
+        self.info: AdapterInfo = find_adapter(adapter)
         self.features = tuple(f for f in WANTED_FEATURES if f in self.info.features)
         allowed = not env_flag("WGPU_INFER_NO_SUBGROUPS") if subgroups is None else subgroups
         self.subgroups = allowed and "subgroup" in self.features
