@@ -26,7 +26,7 @@ pytestmark = pytest.mark.webgpu
 
 SPLIT = 16 << 10  # bytes of a weight per binding: several pieces for most cases' weights
 VARIANTS = {
-    "tree-split": {"subgroups": False, "checked": True, "max_binding": SPLIT},
+    "tree-split": {"checked": True, "lowered": {"subgroups": False, "max_binding": SPLIT}},
     "unchecked": {"checked": False},
 }
 
@@ -46,9 +46,9 @@ def test_case_on_variant(op, case, backend):
 
 
 def test_variants_are_what_they_say(backend):
-    is_split = backend.max_binding == SPLIT
+    is_split = backend.caps.max_binding == SPLIT
     assert backend.device.checked == is_split
-    assert backend.device.subgroups == (not is_split and "subgroup" in backend.device.features)
+    assert backend.caps.subgroups == (not is_split and "subgroup" in backend.device.features)
 
 
 def run_dots(backend, op, host, x) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_attention_of_a_token_is_the_same_alone_and_in_a_batch(backend):
 
 def test_split_weights_give_the_same_bits(webgpu):
     """Rows are independent, so pieces must not show; the last piece is a short one."""
-    with WebGPUBackend(max_binding=SPLIT) as split:
+    with WebGPUBackend(lowered={"max_binding": SPLIT}) as split:
         for fmt in ("F32", "Q8_0", "Q4_K"):
             host = random_weight(fmt, 101, 512, 3)
             pieces = split.weight(host).payload
@@ -101,7 +101,10 @@ def test_split_weights_give_the_same_bits(webgpu):
 
 
 def test_a_row_that_cannot_be_bound_is_an_error(webgpu):
-    with WebGPUBackend(max_binding=1024) as small, pytest.raises(OutOfMemoryError, match="one row takes 2048 bytes"):
+    with (
+        WebGPUBackend(lowered={"max_binding": 1024}) as small,
+        pytest.raises(OutOfMemoryError, match="one row takes 2048 bytes"),
+    ):
         small.weight(random_weight("F32", 2, 512, 0))
 
 

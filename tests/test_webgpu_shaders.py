@@ -9,13 +9,15 @@ import pytest
 
 from wgpu_infer.backends.webgpu import shader, variants, wgsl
 from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose
+from wgpu_infer.backends.webgpu.caps import Caps, caps_of
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.contracts.contract import PARAMS_BYTES, lower_webgpu
 from wgpu_infer.contracts.host import KV_DTYPES
 from wgpu_infer.contracts.table import OPS
-from wgpu_infer.errors import DeviceError, UnsupportedError
+from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
+CAPS = (Caps(), Caps(subgroups=True))
 ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))
 
 
@@ -26,17 +28,19 @@ def formats_of(op):
 
 
 def all_assemblies():
-    """Every module that some call can ask for: op × format × subgroups × the ends of its variants."""
+    """Every module that some call can ask for: op × format × capabilities × the ends of its variants."""
     for op in SHADER_OPS:
         few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
         for fmt in formats_of(op):
-            for subgroups in (False, True):
-                modules = {
-                    shader.module_of(op, fmt, subgroups, variants.constants(op, params)) for params in (few, many)
-                }
-                for module in sorted(modules, key=str):
-                    sizes = "-".join(str(value) for _, value in module.constants)
-                    yield pytest.param(op, module, subgroups, id=f"{op.name}-{fmt}-{subgroups}-{sizes}")
+            modules = {
+                shader.module_of(op, fmt, caps, constants): caps
+                for caps in CAPS
+                for params in (few, many)
+                for constants in variants.candidates(op, fmt, params, caps)
+            }
+            for module, caps in sorted(modules.items(), key=str):
+                sizes = "-".join(str(value) for _, value in module.constants)
+                yield pytest.param(op, module, caps, id=f"{op.name}-{fmt}-{caps.subgroups}-{sizes}")
 
 
 def test_every_op_has_its_shader():
@@ -66,9 +70,9 @@ def test_params_equal_the_contract(op):
 
 
 @pytest.mark.webgpu
-@pytest.mark.parametrize("op, module, subgroups", list(all_assemblies()))
-def test_naga_accepts_it(op, module, subgroups, webgpu):
-    if subgroups and not webgpu.device.subgroups:
+@pytest.mark.parametrize("op, module, caps", list(all_assemblies()))
+def test_naga_accepts_it(op, module, caps, webgpu):
+    if caps.subgroups and not webgpu.caps.subgroups:
         pytest.skip("this adapter has no subgroups")
     accesses = tuple(access for _, access, _ in lower_webgpu(op))
     assert webgpu.runtime.pipelines.compile(shader.assemble(module), accesses, op.name, trusted=False) is not None
@@ -100,8 +104,8 @@ def test_workgroup_bytes_are_counted():
 
 def workgroup_bytes(op) -> int:
     """Bytes of workgroup memory that the op's module declares, at the largest of its variants."""
-    params = dict.fromkeys(op.param_names(), 4096)
-    module = shader.module_of(op, formats_of(op)[0], True, variants.constants(op, params))
+    params, caps, fmt = dict.fromkeys(op.param_names(), 4096), Caps(subgroups=True), formats_of(op)[0]
+    module = shader.module_of(op, fmt, caps, variants.constants(op, fmt, params, caps))
     code = wgsl.strip_comments(shader.assemble(module))
     names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
     sizes = {"f32": 4, "u32": 4, "vec4<f32>": 16, "vec2<u32>": 8}
@@ -115,15 +119,17 @@ def workgroup_bytes(op) -> int:
 
 def test_imports_follow_format_and_features():
     matvec, attention = OPS["matvec"], OPS["attention"]
-    assert {"quant_q4_0", "codes32", "reduce_subgroup"} <= set(shader.module_of(matvec, "Q4_0", True, {}).imports)
-    assert {"quant_q8_0", "reduce"} <= set(shader.module_of(matvec, "Q8_0", False, {}).imports)
-    assert {"kv_f16", "reduce"} <= set(shader.module_of(attention, "f16", False, {}).imports)
+    assert {"quant_q4_0", "codes32", "reduce_subgroup"} <= set(
+        shader.module_of(matvec, "Q4_0", Caps(subgroups=True), {}).imports
+    )
+    assert {"quant_q8_0", "reduce"} <= set(shader.module_of(matvec, "Q8_0", Caps(), {}).imports)
+    assert {"kv_f16", "reduce"} <= set(shader.module_of(attention, "f16", Caps(), {}).imports)
     with pytest.raises(UnsupportedError, match=r"shared/quant_q9_9\.wgsl"):
-        shader.module_of(matvec, "Q9_9", False, {})
+        shader.module_of(matvec, "Q9_9", Caps(), {})
 
 
 def test_assembly_appends_and_keeps_line_numbers():
-    module = shader.module_of(OPS["add"], None, False, {"WG": 64})
+    module = shader.module_of(OPS["add"], None, Caps(), {"WG": 64})
     assert shader.assemble(module).startswith(shader.source_of("add"))
     assert shader.assemble(module).endswith("const WG = 64u;\n")
 
@@ -138,15 +144,45 @@ def test_the_checkout_s_shaders_are_preferred(tmp_path):
     assert shader.find_root(package) == tmp_path / "shaders"
 
 
-def test_variants_keep_workgroups_and_order():
-    for name in ("matvec", "matmul"):
-        op = OPS[name]
-        for tokens in range(1, 70):
-            constants = variants.constants(op, {"tokens": tokens, "rows": 640, "cols": 2048})
-            per_group = constants.get("TOKENS") or constants["TILE_TOKENS"]
-            params = {"tokens": tokens, "rows": 640, "cols": 2048}
-            assert op.groups(params)[2] == -(-tokens // per_group)
-            assert constants.get("WG") == variants.constants(op, {**params, "tokens": 1}).get("WG")
+@pytest.mark.parametrize("name, invariant", [("matvec", "WG"), ("matmul", "TILE_ROWS")])
+@pytest.mark.parametrize("caps", CAPS, ids=str)
+def test_variants_cover_all_tokens_and_keep_the_order(name, invariant, caps):
+    op = OPS[name]
+    alone = variants.constants(op, "Q4_0", {"tokens": 1, "rows": 640, "cols": 2048}, caps)
+    for tokens in range(1, 70):
+        params = {"tokens": tokens, "rows": 640, "cols": 2048}
+        constants = variants.constants(op, "Q4_0", params, caps)
+        per_group = constants.get("TOKENS") or constants["TILE_TOKENS"]
+        assert variants.groups(op, params, constants)[2] == -(-tokens // per_group)
+        assert constants[invariant] == alone[invariant]
+
+
+LIMITS = {
+    "max-storage-buffer-binding-size": 1 << 27,
+    "max-buffer-size": 1 << 31,
+    "max-storage-buffers-per-shader-stage": 32,
+    "max-compute-invocations-per-workgroup": 1024,
+    "max-compute-workgroup-storage-size": 32768,
+}
+
+
+def test_caps_are_the_adapter_s_less_what_is_turned_off(monkeypatch):
+    full = adapter("full", "discrete", features=("immediates", "subgroup", "shader-f16"))
+    assert caps_of(full, LIMITS, {}) == Caps("discrete", True, True, True, 1 << 27, 32, 1024, 32768)
+    assert caps_of(adapter("bare", "software"), LIMITS, {}) == Caps(
+        "software", False, False, True, 1 << 27, 32, 1024, 32768
+    )
+    assert not caps_of(adapter("apple", "integrated", "Metal"), LIMITS, {}).packed_dot
+    assert caps_of(adapter("apple", "integrated", "Metal"), LIMITS, {"packed_dot": True}).packed_dot
+    low = caps_of(full, LIMITS, {"max_binding": 1000, "max_workgroup": 256, "f16": False, "workgroup_bytes": 1 << 30})
+    assert low == Caps("discrete", True, False, True, 992, 32, 256, 32768)
+    assert not caps_of(adapter("bare", "software"), LIMITS, {"f16": True}).f16, "what is not there cannot be asked for"
+    for name, field in (("SUBGROUPS", "subgroups"), ("F16", "f16"), ("PACKED_DOT", "packed_dot")):
+        with monkeypatch.context() as environ:
+            environ.setenv(f"WGPU_INFER_NO_{name}", "1")
+            assert not getattr(caps_of(full, LIMITS, {}), field)
+    with pytest.raises(ParameterError, match="max_bindings cannot be lowered; allowed: subgroups"):
+        caps_of(full, LIMITS, {"max_bindings": 1})
 
 
 def adapter(name, kind, api="Vulkan", features=("immediates",)):

@@ -90,8 +90,8 @@ class Op:
         parameters by name, computes in float64, returns the written operands (an array, or a tuple in operand order).
         A `kv` operand is passed always and written in place.
     bound: (operands by name, expected output, params) -> largest allowed |y - r| per element.
-    groups: parameters -> workgroups (x, y, z) of the shader.
-    constants: lines `const NAME = VALUE` appended to the shader.
+    groups: parameters and constants by name -> workgroups (x, y, z) of the shader.
+    constants: lines `const NAME = VALUE` appended to the shader, where the backend has no better ones for the call.
     """
 
     name: str

@@ -26,8 +26,8 @@ def cases() -> Iterator[Case]:
 
 
 def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:
-    x, y, _ = grid(ceil_div(p["rows"], TILE_ROWS))
-    return x, y, ceil_div(p["tokens"], TILE_TOKENS)
+    x, y, _ = grid(ceil_div(p["rows"], p["TILE_ROWS"]))
+    return x, y, ceil_div(p["tokens"], p["TILE_TOKENS"])
 
 
 OP = Op(

@@ -42,8 +42,8 @@ def cases() -> Iterator[Case]:
 
 
 def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:
-    x, y, _ = grid(ceil_div(p["rows"], ROWS_PER_GROUP))
-    return x, y, ceil_div(p["tokens"], TOKENS_PER_GROUP)
+    x, y, _ = grid(ceil_div(p["rows"], p["ROWS"]))
+    return x, y, ceil_div(p["tokens"], p["TOKENS"])
 
 
 OP = Op(

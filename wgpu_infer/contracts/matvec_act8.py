@@ -47,5 +47,5 @@ OP = Op(
     bound=bounds.dot_act8,
     groups=matvec.groups,
     cases=cases,
-    constants={"WG": 64},
+    constants=matvec.OP.constants,
 )

@@ -8,6 +8,7 @@ own. Calls from several threads are serialised. Only `read` (and very large writ
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,24 +29,17 @@ class WebGPUBackend(Backend):
     """Payloads: a GpuBuffer, a tuple of Pieces, a (K, V) pair of GpuBuffers.
 
     Args:
-        adapter, subgroups, checked: as of GpuDevice.
-        max_binding: bytes of a weight bound at once, if less than the adapter's limit (tests split small weights).
+        adapter, checked, lowered: as of GpuDevice.
     """
 
     name = "webgpu"
 
-    def __init__(
-        self,
-        adapter: str | None = None,
-        subgroups: bool | None = None,
-        checked: bool | None = None,
-        max_binding: int | None = None,
-    ):
-        self.device = GpuDevice(adapter, subgroups, checked)
+    def __init__(self, adapter: str | None = None, checked: bool | None = None, lowered: Mapping[str, Any] = {}):
+        self.device = GpuDevice(adapter, checked, lowered)
+        self.caps = self.device.caps
         self.runtime = Runtime(self.device)
         self.is_software = self.device.info.kind == "software"
         self.lock = self.runtime.lock
-        self.max_binding = min(max_binding or self.device.max_binding, self.device.max_binding)
         selftest.run(self.runtime)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
@@ -57,9 +51,8 @@ class WebGPUBackend(Backend):
         if reason := missing_format(host.format):
             raise UnsupportedError(f"{label or 'a weight'} in {host.format} does not run on webgpu: {reason}")
         with self.lock:
-            return Weight(
-                host.rows, host.cols, host.format, weights.upload(self.runtime, host, self.max_binding, label), label
-            )
+            pieces = weights.upload(self.runtime, host, self.caps.max_binding, label)
+            return Weight(host.rows, host.cols, host.format, pieces, label)
 
     def kv(self, pages_: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         pages.check_pages(dtype, head_dim)
@@ -100,17 +93,18 @@ class WebGPUBackend(Backend):
     def _dispatch(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> None:
         buffers = bound_buffers(operands, piece)
         accesses = tuple(access for _, access, _ in lower_webgpu(op))
-        constants = variants.constants(op, params)
-        module = shader.module_of(op, format_of(operands), self.device.subgroups, constants)
+        fmt = format_of(operands)
+        constants = variants.constants(op, fmt, params, self.caps)
+        module = shader.module_of(op, fmt, self.caps, constants)
         pipeline = self.runtime.pipelines.pipeline(module, accesses)
         immediates = np.array([tuple(params[name] for name in op.param_names())], op.params).tobytes()
-        self.runtime.dispatch(pipeline, accesses, buffers, immediates, op.groups(params))
+        self.runtime.dispatch(pipeline, accesses, buffers, immediates, variants.groups(op, params, constants))
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)
 
     def describe(self) -> str:
-        subgroups = "subgroups" if self.device.subgroups else "no subgroups"
+        subgroups = "subgroups" if self.caps.subgroups else "no subgroups"
         return f"webgpu: {self.device.info.summary()}, {subgroups}"
 
     def flush(self) -> None:

@@ -6,22 +6,18 @@ A submit on a lost device aborts the whole process, so `check_alive` comes befor
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.adapters import AdapterInfo, find_adapter, open_wgpu
+from wgpu_infer.backends.webgpu.caps import Caps, caps_of, env_flag, required_limits
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
 
 log = logging.getLogger(__name__)
 
 WANTED_FEATURES = ("immediates", "subgroup", "subgroup-barrier", "shader-f16", "timestamp-query")
-
-
-def env_flag(name: str) -> bool:
-    return os.environ.get(name, "") not in ("", "0")
 
 
 class GpuDevice:
@@ -30,26 +26,28 @@ class GpuDevice:
     Args:
         adapter: its number in `list_adapters`, or part of its name; default the environment's WGPU_ADAPTER_NAME, else
             the best one.
-        subgroups: False never uses subgroups (as does WGPU_INFER_NO_SUBGROUPS=1); default where the device has them.
+        lowered: fields of Caps that are to be less than the adapter's.
         checked: True keeps wgpu's run-time checks in our shaders (as does WGPU_INFER_CHECKED=1).
 
     Raises:
         DeviceError: where there is no such adapter, or it cannot be opened or lacks what every shader needs.
     """
 
-    def __init__(self, adapter: str | None = None, subgroups: bool | None = None, checked: bool | None = None):
+    def __init__(self, adapter: str | None = None, checked: bool | None = None, lowered: Mapping[str, Any] = {}):
         self.info: AdapterInfo = find_adapter(adapter)
         self.features = tuple(f for f in WANTED_FEATURES if f in self.info.features)
-        allowed = not env_flag("WGPU_INFER_NO_SUBGROUPS") if subgroups is None else subgroups
-        self.subgroups = allowed and "subgroup" in self.features
+        self.caps: Caps = caps_of(self.info, self.info.handle.limits, lowered)
         self.checked = env_flag("WGPU_INFER_CHECKED") if checked is None else checked
         with self.errors("opening the device"):
-            self.handle: Any = self.info.handle.request_device_sync(required_features=list(self.features))
+            self.handle: Any = self.info.handle.request_device_sync(
+                required_features=list(self.features), required_limits=required_limits(self.caps)
+            )
         self.limits: dict[str, int] = dict(self.handle.limits)
         self.lost: str | None = None
 
     @property
     def max_binding(self) -> int:
+        """Bytes of one buffer; weights keep to caps.max_binding."""
         return min(self.limits["max-storage-buffer-binding-size"], self.limits["max-buffer-size"]) & ~15
 
     def create_module(self, code: str, trusted: bool = True) -> Any:

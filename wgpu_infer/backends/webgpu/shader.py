@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from wgpu_infer.backends.webgpu.caps import Caps
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.errors import UnsupportedError
 
@@ -62,21 +63,21 @@ def imports_of(source: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in found[1].split(",")) if found else ()
 
 
-def file_of(name: str, fmt: str | None, subgroups: bool) -> str:
+def file_of(name: str, fmt: str | None, caps: Caps) -> str:
     """The shared file that an import name stands for. `fmt` is the weight's format or the cache's type."""
     if name == "reduce":
-        return "reduce_subgroup" if subgroups else "reduce"
+        return "reduce_subgroup" if caps.subgroups else "reduce"
     if name in ("quant", "kv", "kv_store"):
         return f"{name}_{(fmt or 'none').lower()}"
     return name
 
 
-def module_of(op: Op, fmt: str | None, subgroups: bool, constants: Mapping[str, int]) -> Module:
-    """The op's module for a format and a device. UnsupportedError where a file is missing."""
+def module_of(op: Op, fmt: str | None, caps: Caps, constants: Mapping[str, int]) -> Module:
+    """The op's module for a format and a device's capabilities. UnsupportedError where a file is missing."""
     files: list[str] = []
     queue = list(imports_of(source_of(op.name)))
     while queue:
-        name = file_of(queue.pop(0), fmt, subgroups)
+        name = file_of(queue.pop(0), fmt, caps)
         if name not in files:
             files.append(name)
             queue += imports_of(source_of(name, shared=True))
@@ -94,7 +95,7 @@ def missing_file(op: Op, fmt: str | None) -> str | None:
     try:
         if fmt is None and {"quant", "kv", "kv_store"} & set(imports_of(source_of(op.name))):
             return None
-        module_of(op, fmt, False, {})
+        module_of(op, fmt, Caps(), {})
     except UnsupportedError as error:
         return str(error)
     return None
