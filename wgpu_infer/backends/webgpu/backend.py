@@ -1,6 +1,7 @@
 """The WebGPU backend: runs ops as compute shaders on any GPU that wgpu reaches.
 
-`run` appends to one compute pass, which is submitted when something is read or written or enough has gathered.
+`run` appends to one compute pass, which is submitted when something is read or written or enough has gathered; while
+`program` records, it appends to the program instead.
 Weights stay quantised; one that is larger than a binding may be is held in pieces by rows, each a dispatch of its
 own. Calls from several threads are serialised. Only `read` (and very large writes) wait for the device.
 """
@@ -8,7 +9,7 @@ own. Calls from several threads are serialised. Only `read` (and very large writ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ import numpy as np
 from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weights
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.caps import env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
+from wgpu_infer.backends.webgpu.program import Program, work_of
+from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
@@ -30,17 +34,28 @@ class WebGPUBackend(Backend):
 
     Args:
         adapter, checked, lowered: as of GpuDevice.
+        eager: True issues recorded steps through wgpu's public API (as does WGPU_INFER_EAGER=1), slower and to the same
+            bits; default where the self-test of the compiled replay fails.
     """
 
     name = "webgpu"
 
-    def __init__(self, adapter: str | None = None, checked: bool | None = None, lowered: Mapping[str, Any] = {}):
+    def __init__(
+        self,
+        adapter: str | None = None,
+        checked: bool | None = None,
+        lowered: Mapping[str, Any] = {},
+        eager: bool | None = None,
+    ):
         self.device = GpuDevice(adapter, checked, lowered)
         self.caps = self.device.caps
         self.runtime = Runtime(self.device)
         self.is_software = self.device.info.kind == "software"
         self.lock = self.runtime.lock
+        self._recording: list[Dispatch] | None = None
         selftest.run(self.runtime)
+        wanted = env_flag("WGPU_INFER_EAGER") if eager is None else eager
+        self.eager = wanted or not selftest.can_replay(self.runtime)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         with self.lock:
@@ -86,19 +101,39 @@ class WebGPUBackend(Backend):
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         check_operands(op, operands, params)
         with self.lock:
+            queue = self.runtime.recorder.dispatch if self._recording is None else self._recording.append
             weight = next((value for value in operands if isinstance(value, Weight)), None)
             for piece in weight.payload if weight else (None,):
-                self._dispatch(op, operands, params if piece is None else piece_params(piece, params), piece)
+                queue(self._prepare(op, operands, params if piece is None else piece_params(piece, params), piece))
 
-    def _dispatch(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> None:
-        buffers = bound_buffers(operands, piece)
+    def _prepare(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> Dispatch:
         accesses = tuple(access for _, access, _ in lower_webgpu(op))
         fmt = format_of(operands)
         constants = variants.constants(op, fmt, params, self.caps)
         module = shader.module_of(op, fmt, self.caps, constants)
-        pipeline = self.runtime.pipelines.pipeline(module, accesses)
-        immediates = np.array([tuple(params[name] for name in op.param_names())], op.params).tobytes()
-        self.runtime.dispatch(pipeline, accesses, buffers, immediates, variants.groups(op, params, constants))
+        return self.runtime.prepare(
+            op.name,
+            self.runtime.pipelines.pipeline(module, accesses),
+            accesses,
+            bound_buffers(operands, piece),
+            np.array([tuple(params[name] for name in op.param_names())], op.params).tobytes(),
+            variants.groups(op, params, constants),
+            format=fmt,
+            params=params,
+            work=work_of(params),
+        )
+
+    def program(self, build: Callable[[], None]) -> Program:
+        """The dispatches of what `build` runs, recorded; they are issued by each call of the program."""
+        return Program(self.runtime, lambda: self._record(build), self.eager)
+
+    def _record(self, build: Callable[[], None]) -> list[Dispatch]:
+        outer, self._recording = self._recording, []
+        try:
+            build()
+            return self._recording
+        finally:
+            self._recording = outer
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)

@@ -133,7 +133,9 @@ class Kernel:
         self._check_aliases(payloads)
         groups = self._groups(self.workgroups if workgroups is None else workgroups)
         with self.runtime.lock:
-            self.runtime.dispatch(self._pipeline, self._accesses, payloads, self._pack(immediates), groups)
+            packed = self._pack(immediates)
+            dispatch = self.runtime.prepare("kernel", self._pipeline, self._accesses, payloads, packed, groups)
+            self.runtime.recorder.dispatch(dispatch)
 
     def _groups(self, workgroups: Any) -> tuple[int, ...]:
         if workgroups is None:

@@ -64,7 +64,7 @@ class GpuDevice:
         """DeviceError where the device is lost or closed."""
         if self.lost is None:
             with self.errors("using the device"):
-                self.handle.create_buffer(size=4, usage=open_wgpu().BufferUsage.COPY_DST)
+                native.probe(self.handle)
         if self.lost:
             raise DeviceError(self.lost)
 

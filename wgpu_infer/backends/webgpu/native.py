@@ -28,6 +28,20 @@ def create_trusted_module(device: Any, code: str) -> Any:
     return _api.GPUShaderModule("", handle, device)
 
 
+def probe(device: Any) -> None:
+    """Raises wgpu's error where the device is lost: makes a buffer of 4 bytes, the cheapest call that says so."""
+    try:
+        from wgpu.backends.wgpu_native import _api
+        from wgpu.backends.wgpu_native._ffi import ffi, lib
+
+        create, release, handle = _api.libf.wgpuDeviceCreateBuffer, lib.wgpuBufferRelease, device._internal
+        descriptor = ffi.new("WGPUBufferDescriptor *", {"size": 4, "usage": lib.WGPUBufferUsage_CopyDst})
+    except (AttributeError, ImportError, KeyError):
+        device.create_buffer(size=4, usage="COPY_DST")
+        return
+    release(create(handle, descriptor))
+
+
 def map_for_reading(buffer: Any, size: int) -> Any:
     """Starts mapping a buffer whose copies are submitted, without wgpu-py's extra empty submit where possible."""
     try:

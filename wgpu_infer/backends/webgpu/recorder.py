@@ -6,6 +6,8 @@ submit, not between dispatches; whoever writes flushes first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,28 +15,56 @@ import numpy as np
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.contracts.contract import PARAMS_BYTES
 
-MAX_QUEUED = 512  # dispatches per submit, so that no submit runs for seconds (systems reset a GPU that does)
+# Systems reset a GPU that works on one submission for seconds; slow ones do 4e10 multiply-adds a second.
+MAX_QUEUED = 512  # dispatches per submission
+MAX_WORK = 4e9  # multiply-adds per submission of more than one dispatch
+
+
+@dataclass(frozen=True, eq=False)
+class Dispatch:
+    """One dispatch, ready to be queued as often as wanted.
+
+    immediates: PARAMS_BYTES bytes. op, format, params: what it is, for people and profilers (`params` of this piece of
+    its weight). work: multiply-adds at most. keep: what must stay in memory as long as this.
+    """
+
+    op: str
+    pipeline: Any
+    bind_group: Any
+    immediates: np.ndarray
+    groups: tuple[int, int, int]
+    format: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    work: float = 0.0
+    keep: Sequence[Any] = ()
+
+
+def is_full(queued: int, work: float) -> bool:
+    """Whether a submission of `queued` dispatches must end before one that would bring it to `work`."""
+    return queued >= MAX_QUEUED or work > MAX_WORK
 
 
 class Recorder:
     def __init__(self, device: GpuDevice):
         self.device = device
         self.queued = 0
+        self._work = 0.0
         self._encoder: Any = None
         self._pass: Any = None
 
-    def dispatch(self, pipeline: Any, bind_group: Any, immediates: np.ndarray, groups: tuple[int, int, int]) -> None:
-        """immediates: PARAMS_BYTES bytes. The pipeline is set first: setting one may reset the immediates."""
+    def dispatch(self, dispatch: Dispatch) -> None:
+        """The pipeline is set first: setting one may reset the immediates."""
+        if self.queued and is_full(self.queued, self._work + dispatch.work):
+            self.flush()
         with self.device.errors("recording a dispatch"):
             if self._pass is None:
                 self._pass = self._open_encoder().begin_compute_pass()
-            self._pass.set_pipeline(pipeline)
-            self._pass.set_bind_group(0, bind_group)
-            self._pass.set_immediates(0, immediates, 0, PARAMS_BYTES)
-            self._pass.dispatch_workgroups(*groups)
+            self._pass.set_pipeline(dispatch.pipeline)
+            self._pass.set_bind_group(0, dispatch.bind_group)
+            self._pass.set_immediates(0, dispatch.immediates, 0, PARAMS_BYTES)
+            self._pass.dispatch_workgroups(*dispatch.groups)
         self.queued += 1
-        if self.queued >= MAX_QUEUED:
-            self.flush()
+        self._work += dispatch.work
 
     def copy(self, source: Any, offset: int, target: Any, nbytes: int) -> None:
         with self.device.errors("recording a copy"):
@@ -47,19 +77,21 @@ class Recorder:
         if self._encoder is None:
             return
         self._end_pass()
-        encoder, self._encoder, self.queued = self._encoder, None, 0
-        with self.device.errors("finishing the recorded work"):
+        encoder = self._encoder
+        self.drop()
+        with self.device.errors("finishing the recorded work"):  # fails on a lost device, so none is submitted to
             commands = encoder.finish()
         self._submit([commands])
 
     def submit_nothing(self) -> None:
         """An empty submit: starts pending writes and lets wgpu free what it is done with."""
+        self.device.check_alive()  # submitting to a lost device would abort the process
         self._submit([])
 
     def drop(self) -> None:
         """Forgets what is queued."""
         self._encoder = self._pass = None
-        self.queued = 0
+        self.queued, self._work = 0, 0.0
 
     def _open_encoder(self) -> Any:
         if self._encoder is None:
@@ -73,6 +105,5 @@ class Recorder:
             self._pass = None
 
     def _submit(self, commands: list[Any]) -> None:
-        self.device.check_alive()  # submitting to a lost device would abort the process
         with self.device.errors("submitting"):
             self.device.handle.queue.submit(commands)

@@ -11,7 +11,7 @@ import numpy as np
 from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
-from wgpu_infer.backends.webgpu.recorder import Recorder
+from wgpu_infer.backends.webgpu.recorder import Dispatch, Recorder
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
 
@@ -37,16 +37,25 @@ class Runtime:
             self.buffers.wait_idle()
             return self.buffers.create(nbytes, label)
 
-    def dispatch(
-        self, pipeline: Any, accesses: Accesses, buffers: Sequence[GpuBuffer], immediates: bytes, groups: Sequence[int]
-    ) -> None:
-        """Queues one dispatch. immediates: at most PARAMS_BYTES bytes; groups: up to three numbers of workgroups."""
+    def prepare(
+        self,
+        op: str,
+        pipeline: Any,
+        accesses: Accesses,
+        buffers: Sequence[GpuBuffer],
+        immediates: bytes,
+        groups: Sequence[int],
+        **about: Any,
+    ) -> Dispatch:
+        """A dispatch to be queued. immediates: at most PARAMS_BYTES bytes; groups: up to three numbers of workgroups;
+        about: what else Dispatch holds."""
         x, y, z = (*groups, 1, 1)[:3]
         if max(x, y, z) > MAX_GROUPS:
             raise DeviceError(f"{x} x {y} x {z} workgroups: at most {MAX_GROUPS} are allowed in each direction")
         block = np.zeros(PARAMS_BYTES, np.uint8)
         block[: len(immediates)] = np.frombuffer(immediates, np.uint8)
-        self.recorder.dispatch(pipeline, self.pipelines.bind(accesses, buffers), block, (x, y, z))
+        group = self.pipelines.bind(accesses, buffers)
+        return Dispatch(op, pipeline, group, block, (x, y, z), keep=tuple(buffers), **about)
 
     def close(self) -> None:
         """Finishes what is queued, then lets go. Buffers are dropped, not destroyed: work may be in flight."""

@@ -1,7 +1,8 @@
 """A tiny kernel with a known result, run when a device is opened: immediates, workgroup memory, a loop, f16 values.
 
 It decides whether unchecked shader modules (a private interface of wgpu-py) can be trusted here; where they fail, the
-checked ones of the public interface are used. A device that fails with those too is not used at all.
+checked ones of the public interface are used. A device that fails with those too is not used at all. The same kernel
+decides whether recorded steps are replayed by compiled calls.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import logging
 
 import numpy as np
 
+from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.native_replay import Replay
+from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.errors import DeviceError
 
@@ -41,15 +45,45 @@ def operands() -> tuple[np.ndarray, np.ndarray]:
     return pairs, sum((np.roll(values, -i) for i in range(5)), np.zeros(SIZE, np.float32))
 
 
-def passes(runtime: Runtime) -> bool:
-    pairs, expected = operands()
+def prepare(runtime: Runtime) -> tuple[list[Dispatch], GpuBuffer]:
+    """The kernel twice, with other immediates the second time, and the buffer that each writes."""
+    pairs, _ = operands()
     accesses = ("read", "read_write")
-    x, out = runtime.create(pairs.nbytes), runtime.create(expected.nbytes)
+    x, out = runtime.create(pairs.nbytes), runtime.create(4 * SIZE)
     runtime.buffers.write(x, pairs.view(np.uint32))
     pipeline = runtime.pipelines.compile(SHADER, accesses, "self-test")
-    immediates = np.uint32(5).tobytes() + np.float32(2.0**-9).tobytes()
-    runtime.dispatch(pipeline, accesses, (x, out), immediates, (1,))
-    return bool(np.array_equal(runtime.buffers.read(out, expected.nbytes).view(np.float32), expected))
+    immediates = [np.uint32(count).tobytes() + np.float32(2.0**-9).tobytes() for count in (3, 5)]
+    return [runtime.prepare("self-test", pipeline, accesses, (x, out), each, (1,)) for each in immediates], out
+
+
+def passes(runtime: Runtime) -> bool:
+    dispatches, out = prepare(runtime)
+    for dispatch in dispatches:
+        runtime.recorder.dispatch(dispatch)
+    return is_expected(runtime, out)
+
+
+def is_expected(runtime: Runtime, out: GpuBuffer) -> bool:
+    return bool(np.array_equal(runtime.buffers.read(out, 4 * SIZE).view(np.float32), operands()[1]))
+
+
+def can_replay(runtime: Runtime) -> bool:
+    """Whether a recorded list gives the known result when compiled calls into the native library replay it."""
+    try:
+        dispatches, out = prepare(runtime)
+        runtime.recorder.flush()
+        replay = Replay(runtime.device.handle, [dispatches[:1], dispatches[1:]])
+        with runtime.device.errors("replaying the self-test"):
+            replay()
+        if is_expected(runtime, out):
+            return True
+        reason = "wrong results"
+    except Exception as error:  # whatever another wgpu-py or numba brings
+        if runtime.device.lost:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+    log.warning("recorded steps go through wgpu's public API on %s (%s)", runtime.device.info.name, reason)
+    return False
 
 
 def run(runtime: Runtime) -> None:
