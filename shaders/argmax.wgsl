@@ -1,3 +1,4 @@
+// import: order
 // out = the position of the row's largest value, the smallest where several are equal, a NaN counting as the largest
 // (as in numpy); one workgroup a row. Values are compared as integers in their order, so no driver can lose a NaN.
 
@@ -8,14 +9,6 @@ var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>; // (rows)
 
 var<workgroup> best: array<vec2<u32>, WG>; // key, position
-
-// Larger value, larger key; both zeros have one key.
-fn order_key(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    let magnitude = bits & 0x7fffffffu;
-    if magnitude > 0x7f800000u { return 0xffffffffu; }
-    return select(0x80000000u + magnitude, 0x80000000u - magnitude, (bits >> 31u) == 1u);
-}
 
 fn is_better(a: vec2<u32>, b: vec2<u32>) -> bool {
     return a.x > b.x || (a.x == b.x && a.y < b.y);

@@ -7,10 +7,10 @@ import ctypes
 import numpy as np
 import pytest
 
+from wgpu_infer.contracts.philox import philox4x32, uniform
 from wgpu_infer.errors import ParameterError
 from wgpu_infer.sampling import chain
 from wgpu_infer.sampling.params import SamplingParams
-from wgpu_infer.sampling.philox import philox4x32, uniform
 
 # Random123's kat_vectors for philox4x32 with 10 rounds
 KNOWN = [

@@ -108,7 +108,7 @@ def workgroup_bytes(op) -> int:
     module = shader.module_of(op, fmt, caps, variants.constants(op, fmt, params, caps))
     code = wgsl.strip_comments(shader.assemble(module))
     names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
-    sizes = {"f32": 4, "u32": 4, "vec4<f32>": 16, "vec2<u32>": 8}
+    sizes = {"f32": 4, "u32": 4, "atomic<u32>": 4, "vec4<f32>": 16, "vec2<u32>": 8}
     total = 0
     for element, count in re.findall(r"var<workgroup> \w+: array<(\S+), ([^;]+)>;", code):
         while re.search(r"[A-Z_]{2,}", count):

@@ -33,5 +33,5 @@ OP = Op(
     bound=bounds.exact,
     groups=lambda p: grid(p["rows"]),
     cases=cases,
-    constants={"WG": 64},
+    constants={"WG": 256},
 )

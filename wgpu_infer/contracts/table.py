@@ -19,11 +19,14 @@ from wgpu_infer.contracts import (
     matmul_act8,
     matvec,
     matvec_act8,
+    peaks,
+    penalise,
     quantize,
     rms_norm,
     rms_norm_act8,
     rope,
     rope_kv_write,
+    sample,
     softmax,
 )
 from wgpu_infer.contracts.contract import Op
@@ -53,5 +56,8 @@ OPS: dict[str, Op] = {
         gather_rows,
         softmax,
         argmax,
+        penalise,
+        peaks,
+        sample,
     )
 }

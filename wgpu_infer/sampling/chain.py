@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from wgpu_infer.contracts.philox import uniform
+from wgpu_infer.contracts.picks import HISTORY
 from wgpu_infer.sampling.params import SamplingParams
-from wgpu_infer.sampling.philox import uniform
 
-PENALTY_WINDOW = 64  # tokens that the penalties look back on
+PENALTY_WINDOW = HISTORY  # tokens that the penalties look back on
 FIRST_HEAD, GROWTH = 256, 8  # candidates that are sorted first where top_k keeps all, and how their number grows
 MARGIN = 1e-9  # far above what rounding adds to a sum of probabilities
 GROUPS_PER_CANDIDATE, FEWEST_GROUPS = 4, 1024  # logits are grouped to find a threshold; few groups would be slow
