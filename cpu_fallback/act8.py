@@ -1,8 +1,8 @@
 """Activations rounded to int8: blocks of 32 codes, a float32 scale max|x| / 127, sums of the two halves' codes.
 
 The float32 operations are those of the contract's HostAct8: scale = max|x| / 127, inverse = 1 / scale, code = x ·
-inverse rounded half to even; so for the same x the codes are the same. A block of zeros has scale and codes 0. A
-block with an infinity or a NaN has such a scale, and codes 0.
+inverse rounded half to even; so for the same x the codes are the same. A block of zeros, or whose scale would be
+subnormal, has scale and codes 0. A block with an infinity or a NaN has such a scale, and codes 0.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ from cpu_fallback.simd import (
 BLOCK = 32
 LARGEST = np.float32(127)
 ONE, ZERO = np.float32(1), np.float32(0)
+SMALLEST = np.float32(2.0**-126)  # the smallest normal number; GPUs may take those below for 0
 MAGNITUDE = 0x7FFFFFFF  # all bits of a float32 but its sign; as integers they are in the order of the values, NaN last
 
 
 @inlined
 def scale_of(low, high):
-    """max|x| / 127 of 32 values, NaN if one of them is."""
+    """max|x| / 127 of 32 values, 0 for a subnormal one, NaN if one of them is."""
     magnitude = splat_i32(MAGNITUDE)
     bits = highest_i32(max_i32(bits_of(low) & magnitude, bits_of(high) & magnitude))
-    return np.uint32(bits).view(np.float32) / LARGEST
+    scale = np.uint32(bits).view(np.float32) / LARGEST
+    return ZERO if scale < SMALLEST else scale
 
 
 @inlined
 def codes_of(x, inverse):
-    """f32x16 -> i32x16. Where the scale is so small that the inverse is infinite, codes are ±127, and 0 for 0."""
+    """f32x16 -> i32x16; 0 for a NaN."""
     code = round_f32(x * inverse)
     code = select(code == code, code, splat_f32(ZERO))
     return to_i32(min_f32(max_f32(code, splat_f32(-LARGEST)), splat_f32(LARGEST)))

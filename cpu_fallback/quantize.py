@@ -15,9 +15,9 @@ def parts(*, tokens: int, cols: int, **_: int) -> int:
 
 
 @kernel
-def quantize(x, x8_codes, x8_scales, x8_sums, tokens, cols, part, parts, scratch):
+def quantize(x, out8_codes, out8_scales, out8_sums, tokens, cols, part, parts, scratch):
     """x (tokens, cols) -> act8 (tokens, cols)."""
     first, last = span(tokens * cols // BLOCK, part, parts)
     for b in range(first, last):
-        store_block(load_f32(x, BLOCK * b), load_f32(x, BLOCK * b + 16), b, x8_codes, x8_scales, x8_sums)
+        store_block(load_f32(x, BLOCK * b), load_f32(x, BLOCK * b + 16), b, out8_codes, out8_scales, out8_sums)
     return 0

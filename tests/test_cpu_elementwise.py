@@ -176,7 +176,7 @@ def test_int8_blocks_are_the_references_to_the_bit():
     with np.errstate(invalid="ignore", over="ignore"):
         want = HostAct8.of(x)
     case = Case("edge", {"x": x}, {"tokens": 64, "cols": 256})
-    codes, scales, sums = call("quantize", case, parts=5)["x8"]
+    codes, scales, sums = call("quantize", case, parts=5)["out8"]
     np.testing.assert_array_equal(codes, want.codes)
     np.testing.assert_array_equal(scales, want.scales)  # NaN equals NaN here
     np.testing.assert_array_equal(sums, want.sums)
@@ -300,7 +300,7 @@ def test_an_add_of_contradicting_sizes_is_refused():
 
 def digest() -> str:
     """Of what the twins make of values at the edge, every NaN alike."""
-    results = [call("quantize", Case("", {"x": blocks_at_the_edge()}, {"tokens": 64, "cols": 256}))["x8"]]
+    results = [call("quantize", Case("", {"x": blocks_at_the_edge()}, {"tokens": 64, "cols": 256}))["out8"]]
     results += [call("activate", range_case(code))["x"] for code in ACTIVATIONS.values()]
     results += [call("softmax", broken_rows())["out"]]
     results += [call("layer_norm", norm_case(3, 2001, activations(3, 2001, seed=7) + np.float32(1000)))["out"]]

@@ -17,7 +17,7 @@ from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED
 from wgpu_infer.contracts import attention, matvec
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Case
-from wgpu_infer.contracts.host import HostKV
+from wgpu_infer.contracts.host import HostAct8, HostKV
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import OutOfMemoryError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
@@ -67,6 +67,19 @@ def test_a_token_s_result_is_the_same_alone_and_in_any_batch(op, tokens, fmt, ba
     together = run_dots(backend, op, host, x)
     for start, stop in ((0, 1), (3, 5), (2, 9), (tokens - 1, tokens), (0, 17)):
         np.testing.assert_array_equal(run_dots(backend, op, host, x[start:stop]), together[start:stop])
+
+
+def test_half_sums_are_those_of_the_codes(backend):
+    """Ops read them instead of adding codes up; no other test looks at what `quantize` writes there."""
+    x = activations(3, 160, seed=4)
+    x8 = backend.act8(3, 160)
+    backend.run(OPS["quantize"], backend.array(x), x8, tokens=3, cols=160)
+    written = [backend.runtime.buffers.read(x8.payload[2], 3 * 5 * 4)]
+    backend.write_act8(x8, HostAct8.of(-x))
+    written.append(backend.runtime.buffers.read(x8.payload[2], 3 * 5 * 4))
+    codes = backend.read_act8(x8, 3).sums
+    np.testing.assert_array_equal(written[1].view(np.int16).reshape(codes.shape), codes)
+    np.testing.assert_array_equal(written[0].view(np.int16).reshape(codes.shape), -codes)
 
 
 def test_attention_of_a_token_is_the_same_alone_and_in_a_batch(backend):

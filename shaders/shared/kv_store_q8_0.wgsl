@@ -1,7 +1,6 @@
-// import: half
+// import: half, exact_division
 // Writing q8_0 pages: 9 words per 32 values, 8 of int8 codes and the f16 scale d = max|x| / 127. A unit is one block
-// of K (even) or V (odd). The divisions are made exact (Markstein: one correction by fma), so that every adapter
-// stores the same bits as numpy: WGSL allows a plain division to be off by 2.5 units in the last place.
+// of K (even) or V (odd).
 
 fn store_units() -> u32 { return params.head_dim >> 4u; }
 
@@ -17,7 +16,8 @@ fn store_unit(slot: u32, unit: u32, source: u32) {
         highest = max(highest, abs(values[i]));
     }
     let d = over_127(highest);
-    let inverse = inverse_of(d);
+    var inverse = 0.0; // where d is so small that its f16 is zero
+    if d >= 1.0e-30 { inverse = inverse_of(d); }
     for (var i = 0u; i < 8u; i++) {
         let four = vec4<f32>(values[i * 4u], values[i * 4u + 1u], values[i * 4u + 2u], values[i * 4u + 3u]);
         put(at + i, pack4xI8(rounded(four * inverse)), is_v);
@@ -33,17 +33,4 @@ fn put(at: u32, word: u32, is_v: bool) {
 fn rounded(x: vec4<f32>) -> vec4<i32> {
     let whole = trunc(x);
     return vec4<i32>(whole + trunc(2.0 * (x - whole)));
-}
-
-fn over_127(x: f32) -> f32 {
-    let q = x * 0.007874015748;
-    return fma(fma(-127.0, q, x), 0.007874015748, q);
-}
-
-// 1 / d, and 0 where d is so small that its f16 is zero.
-fn inverse_of(d: f32) -> f32 {
-    if d < 1.0e-30 { return 0.0; }
-    var y = 1.0 / d;
-    y = fma(fma(-d, y, 1.0), y, y);
-    return fma(fma(-d, y, 1.0), y, y);
 }

@@ -120,7 +120,7 @@ class Op:
 
 
 def lower_webgpu(op: Op) -> list[tuple[str, str, str]]:
-    """The shader's bindings in order: (name, access, WGSL element type)."""
+    """The shader's bindings in order: (name, access, WGSL element type, or that of which it may bind vec4s)."""
     out: list[tuple[str, str, str]] = []
     for o in op.operands:
         access = "read" if o.access == "r" else "read_write"
@@ -130,7 +130,7 @@ def lower_webgpu(op: Op) -> list[tuple[str, str, str]]:
             out += [("kv_k", access, "u32"), ("kv_v", access, "u32"), ("kv_table", "read", "u32")]
         elif o.kind == "act8":
             out += [
-                (f"{o.name}_codes", access, "u32"),
+                (f"{o.name}_codes", access, "vec4<u32>"),
                 (f"{o.name}_scales", access, "f32"),
                 (f"{o.name}_sums", access, "u32"),
             ]

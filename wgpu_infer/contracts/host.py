@@ -42,13 +42,15 @@ class HostWeight:
 
 
 ACT8_BLOCK = 32
+SMALLEST_SCALE = np.finfo(np.float32).tiny
 
 
 @dataclass
 class HostAct8:
     """Activations rounded to int8: codes (rows, cols), scales float32 (rows, cols / 32); value = scale · code.
 
-    scale = max|x| / 127 of its block, code = x / scale rounded half to even.
+    scale = max|x| / 127 of its block, code = x / scale rounded half to even; a scale below the smallest normal number
+    is 0 (GPUs may take it for that), and so are its codes.
     """
 
     codes: np.ndarray
@@ -63,6 +65,7 @@ class HostAct8:
         """x (rows, cols) float32, cols a multiple of 32."""
         blocks = np.asarray(x, np.float32).reshape(*x.shape[:-1], -1, ACT8_BLOCK)
         scales = np.abs(blocks).max(axis=-1) / np.float32(127)
+        scales[scales < SMALLEST_SCALE] = 0
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0))
             codes = np.clip(np.nan_to_num(np.rint(blocks * inverse[..., None])), -127, 127).astype(np.int8)

@@ -28,7 +28,7 @@ def cases() -> Iterator[Case]:
 
 OP = Op(
     name="quantize",
-    operands=(dense("x", "tokens", "cols"), act8("x8", access="w")),
+    operands=(dense("x", "tokens", "cols"), act8("out8", access="w")),
     params=params(tokens="u4", cols="u4"),
     reference=reference,
     bound=bounds.act8_scale,

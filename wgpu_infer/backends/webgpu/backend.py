@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weights
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.caps import env_flag
@@ -25,12 +25,12 @@ from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
-from wgpu_infer.contracts.host import HostKV, HostWeight
+from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight
 from wgpu_infer.errors import UnsupportedError
 
 
 class WebGPUBackend(Backend):
-    """Payloads: a GpuBuffer, a tuple of Pieces, a (K, V) pair of GpuBuffers.
+    """Payloads: a GpuBuffer, a tuple of Pieces, a (K, V) pair or act8 triple of GpuBuffers.
 
     Args:
         adapter, checked, lowered: as of GpuDevice.
@@ -84,6 +84,24 @@ class WebGPUBackend(Backend):
         with self.lock:
             raw = self.runtime.buffers.read(array.payload, math.prod(shape) * array.dtype.itemsize)
             return raw.view(array.dtype).reshape(shape)
+
+    def act8(self, rows: int, cols: int, label: str = "") -> Act8:
+        """Payload: codes, scales and half sums, a buffer each."""
+        blocks = rows * cols // ACT8_BLOCK
+        with self.lock:
+            return Act8(rows, cols, tuple(self.runtime.create(blocks * size, label) for size in (32, 4, 4)), label)
+
+    def write_act8(self, array: Act8, values: HostAct8) -> None:
+        with self.lock:
+            for buffer, part in zip(array.payload, (values.codes, values.scales, values.sums), strict=True):
+                self.runtime.buffers.write(buffer, np.ascontiguousarray(part).reshape(-1).view(np.uint32))
+
+    def read_act8(self, array: Act8, rows: int) -> HostAct8:
+        size = rows * array.cols
+        with self.lock:
+            codes = self.runtime.buffers.read(array.payload[0], size).view(np.int8)
+            scales = self.runtime.buffers.read(array.payload[1], size // ACT8_BLOCK * 4).view(np.float32)
+        return HostAct8(codes.reshape(rows, -1), scales.reshape(rows, -1))
 
     def write_kv(self, kv: KV, host: HostKV) -> None:
         with self.lock:
@@ -185,6 +203,8 @@ def bound_buffers(operands: tuple[Handle, ...], piece: Piece | None) -> list[Gpu
     for value in operands:
         if isinstance(value, KV):
             out += [*value.payload, value.table.payload]
+        elif isinstance(value, Act8):
+            out += value.payload
         elif isinstance(value, Array):
             out.append(value.payload)
         elif piece is not None:

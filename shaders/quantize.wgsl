@@ -1,0 +1,23 @@
+// import: act8_store
+// x to int8 blocks of 32, an invocation a block.
+
+struct Params { tokens: u32, cols: u32 }
+var<immediate> params: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // (tokens, cols)
+@group(0) @binding(1) var<storage, read_write> out8_codes: array<vec4<u32>>; // (tokens, blocks, 2)
+@group(0) @binding(2) var<storage, read_write> out8_scales: array<f32>; // (tokens, blocks)
+@group(0) @binding(3) var<storage, read_write> out8_sums: array<u32>; // (tokens, blocks)
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let block = (group.y * groups.x + group.x) * WG + lane;
+    if block >= params.tokens * (params.cols >> 5u) { return; }
+    var values = array<vec4<f32>, 8>();
+    for (var i = 0u; i < 8u; i++) { values[i] = x[block * 8u + i]; }
+    store_block8(block, values);
+}
