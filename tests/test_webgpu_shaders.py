@@ -33,14 +33,14 @@ def all_assemblies():
         few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
         for fmt in formats_of(op):
             modules = {
-                shader.module_of(op, fmt, caps, constants): caps
+                shader.module_of(variant, fmt, caps): caps
                 for caps in CAPS
                 for params in (few, many)
-                for constants in variants.candidates(op, fmt, params, caps)
+                for variant in variants.candidates(op, fmt, params, caps)
             }
             for module, caps in sorted(modules.items(), key=str):
                 sizes = "-".join(str(value) for _, value in module.constants)
-                yield pytest.param(op, module, caps, id=f"{op.name}-{fmt}-{caps.subgroups}-{sizes}")
+                yield pytest.param(op, module, caps, id=f"{op.name}-{module.name}-{fmt}-{caps.subgroups}-{sizes}")
 
 
 def test_every_op_has_its_shader():
@@ -109,7 +109,7 @@ def test_workgroup_bytes_are_counted():
 def workgroup_bytes(op) -> int:
     """Bytes of workgroup memory that the op's module declares, at the largest of its variants."""
     params, caps, fmt = dict.fromkeys(op.param_names(), 4096), Caps(subgroups=True), formats_of(op)[0]
-    module = shader.module_of(op, fmt, caps, variants.constants(op, fmt, params, caps))
+    module = shader.module_of(variants.choose(op, fmt, params, caps), fmt, caps)
     code = wgsl.strip_comments(shader.assemble(module))
     names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
     sizes = {"f32": 4, "u32": 4, "atomic<u32>": 4, "vec4<f32>": 16, "vec2<u32>": 8}
@@ -122,18 +122,18 @@ def workgroup_bytes(op) -> int:
 
 
 def test_imports_follow_format_and_features():
-    matvec, attention = OPS["matvec"], OPS["attention"]
+    matvec, attention = variants.Variant("matvec", ()), variants.Variant("attention", ())
     assert {"quant_q4_0", "codes32", "reduce_subgroup"} <= set(
-        shader.module_of(matvec, "Q4_0", Caps(subgroups=True), {}).imports
+        shader.module_of(matvec, "Q4_0", Caps(subgroups=True)).imports
     )
-    assert {"quant_q8_0", "reduce"} <= set(shader.module_of(matvec, "Q8_0", Caps(), {}).imports)
-    assert {"kv_f16", "reduce"} <= set(shader.module_of(attention, "f16", Caps(), {}).imports)
+    assert {"quant_q8_0", "reduce"} <= set(shader.module_of(matvec, "Q8_0", Caps()).imports)
+    assert {"kv_f16", "reduce"} <= set(shader.module_of(attention, "f16", Caps()).imports)
     with pytest.raises(UnsupportedError, match=r"shared/quant_q9_9\.wgsl"):
-        shader.module_of(matvec, "Q9_9", Caps(), {})
+        shader.module_of(matvec, "Q9_9", Caps())
 
 
 def test_assembly_appends_and_keeps_line_numbers():
-    module = shader.module_of(OPS["add"], None, Caps(), {"WG": 64})
+    module = shader.module_of(variants.variant("add", {"WG": 64}), None, Caps())
     assert shader.assemble(module).startswith(shader.source_of("add"))
     assert shader.assemble(module).endswith("const WG = 64u;\n")
 
@@ -152,13 +152,14 @@ def test_the_checkout_s_shaders_are_preferred(tmp_path):
 @pytest.mark.parametrize("caps", CAPS, ids=str)
 def test_variants_cover_all_tokens_and_keep_the_order(name, invariant, caps):
     op = OPS[name]
-    alone = variants.constants(op, "Q4_0", {"tokens": 1, "rows": 640, "cols": 2048}, caps)
+    alone = variants.choose(op, "Q4_0", {"tokens": 1, "rows": 640, "cols": 2048}, caps)
     for tokens in range(1, 70):
         params = {"tokens": tokens, "rows": 640, "cols": 2048}
-        constants = variants.constants(op, "Q4_0", params, caps)
+        variant = variants.choose(op, "Q4_0", params, caps)
+        constants = dict(variant.constants)
         per_group = constants.get("TOKENS") or constants["TILE_TOKENS"]
-        assert variants.groups(op, params, constants)[2] == -(-tokens // per_group)
-        assert constants[invariant] == alone[invariant]
+        assert variants.groups(op, params, variant)[2] == -(-tokens // per_group)
+        assert (variant.shader, constants[invariant]) == (alone.shader, dict(alone.constants)[invariant])
 
 
 LIMITS = {

@@ -127,15 +127,15 @@ class WebGPUBackend(Backend):
     def _prepare(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> Dispatch:
         accesses = tuple(access for _, access, _ in lower_webgpu(op))
         fmt = format_of(operands)
-        constants = variants.constants(op, fmt, params, self.caps)
-        module = shader.module_of(op, fmt, self.caps, constants)
+        variant = variants.choose(op, fmt, params, self.caps)
+        module = shader.module_of(variant, fmt, self.caps)
         return self.runtime.prepare(
             op.name,
             self.runtime.pipelines.pipeline(module, accesses),
             accesses,
             bound_buffers(operands, piece),
             np.array([tuple(params[name] for name in op.param_names())], op.params).tobytes(),
-            variants.groups(op, params, constants),
+            variants.groups(op, params, variant),
             format=fmt,
             params=params,
             work=work_of(params),

@@ -10,12 +10,12 @@ GPU.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from wgpu_infer.backends.webgpu.caps import Caps
+from wgpu_infer.backends.webgpu.variants import Variant
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.errors import UnsupportedError
 
@@ -72,16 +72,16 @@ def file_of(name: str, fmt: str | None, caps: Caps) -> str:
     return name
 
 
-def module_of(op: Op, fmt: str | None, caps: Caps, constants: Mapping[str, int]) -> Module:
-    """The op's module for a format and a device's capabilities. UnsupportedError where a file is missing."""
+def module_of(variant: Variant, fmt: str | None, caps: Caps) -> Module:
+    """The variant's module for a format and a device's capabilities. UnsupportedError where a file is missing."""
     files: list[str] = []
-    queue = list(imports_of(source_of(op.name)))
+    queue = list(imports_of(source_of(variant.shader)))
     while queue:
         name = file_of(queue.pop(0), fmt, caps)
         if name not in files:
             files.append(name)
             queue += imports_of(source_of(name, shared=True))
-    return Module(op.name, tuple(files), tuple(constants.items()))
+    return Module(variant.shader, tuple(files), variant.constants)
 
 
 def assemble(module: Module) -> str:
@@ -95,7 +95,7 @@ def missing_file(op: Op, fmt: str | None) -> str | None:
     try:
         if fmt is None and {"quant", "kv", "kv_store"} & set(imports_of(source_of(op.name))):
             return None
-        module_of(op, fmt, Caps(), {})
+        module_of(Variant(op.name, ()), fmt, Caps())
     except UnsupportedError as error:
         return str(error)
     return None
