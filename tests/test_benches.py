@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benches import cpu_claims, cpu_memory, kernel_claims, llama_cpp_peer, process_claims, scalar_twins
+from benches import cpu_claims, cpu_memory, kernel_claims, llama_cpp_peer, process_claims, scalar_twins, wgpu_encode
 from benches.claim import Finding
 from benches.claim_cases import attention_case, product_case
 from benches.comparison import count_same, make_prompts, possible_rows, summarise
@@ -338,3 +338,14 @@ def test_growth_is_what_was_touched():
     grown = process_claims.peak_growth(lambda: np.ones(1 << 26, np.uint8))
     assert 0.99 * (1 << 26) < grown < 1.2 * (1 << 26)
     assert process_claims.peak_growth(lambda: np.empty(1 << 26, np.uint8)) < 1 << 24
+
+
+@pytest.mark.webgpu
+def test_encode_bench_writes_both_paths(webgpu, tmp_path):
+    """Two layers, one alternation; the recorded step costs well below the public API's on any machine."""
+    out = tmp_path / "encode.json"
+    result = CliRunner().invoke(wgpu_encode.main, ["--layers", "2", "--alternations", "1", "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    recorded, public = json.loads(out.read_text())["rows"]
+    assert (recorded["path"], public["path"]) == ("recorded", "public API")
+    assert recorded["dispatches"] == public["dispatches"] > 10 and recorded["ratio"] < 0.4
