@@ -21,7 +21,7 @@ from wgpu_infer.backends.registry import open_backend, software_adapter
 from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.checks import number
 from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
-from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows, HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
@@ -171,7 +171,7 @@ class HybridScheduler(Backend):
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return self.active.empty(shape, dtype, label)
 
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         return self.active.weight(host, label, rows_only)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:

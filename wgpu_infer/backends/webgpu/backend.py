@@ -25,7 +25,7 @@ from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
-from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight
+from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -62,7 +62,7 @@ class WebGPUBackend(Backend):
             kind = np.dtype(dtype)
             return Array(shape, kind, self.runtime.create(math.prod(shape) * kind.itemsize, label), label)
 
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         if reason := missing_format(host.format):
             raise UnsupportedError(f"{label or 'a weight'} in {host.format} does not run on webgpu: {reason}")
         with self.lock:
