@@ -34,7 +34,9 @@ def attention_case(tokens: int, keys: int, kv_heads: int) -> Case:
     operands = {
         "q": activations(tokens, HEADS, HEAD_DIM, seed=1),
         "index": index_array([0] * tokens, positions=range(keys - tokens, keys)),
+        "sinks": np.empty(0, np.float32),
         "kv": filled_kv(pages, kv_heads, HEAD_DIM, table, "f16", seed=2),
     }
     sizes = {"tokens": tokens, "heads": HEADS, "kv_heads": kv_heads, "head_dim": HEAD_DIM, "table_width": pages}
-    return Case("", operands, sizes | {"window": 0, "scale": HEAD_DIM**-0.5, "softcap": 0.0, "alibi": 0.0})
+    sizes |= {"window": 0, "stride": HEADS * HEAD_DIM, "sink_size": 0}
+    return Case("", operands, sizes | {"scale": HEAD_DIM**-0.5, "softcap": 0.0, "alibi": 0.0})

@@ -114,7 +114,7 @@ def twins() -> Iterator[tuple[str, str, Case, np.ndarray]]:
     yield (
         "glu",
         "glu",
-        Case("", {"gate": x[0], "up": y}, {"n": 2048, "activation": 0}),
+        Case("", {"gate_up": np.stack([x[0], y])[None]}, {"tokens": 1, "cols": 2048, "activation": 0}),
         filled(y, scalar_twins.silu_glu, x[0], y),
     )
     case = attention_case(1, 2048, kv_heads=4)

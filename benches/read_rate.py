@@ -42,12 +42,10 @@ def add_words(words: Words) -> np.uint64:
 
 def weight_arrays(llm: Any) -> list[NDArray[np.uint8]]:
     """The uint8 arrays (bytes,) that a loaded model's matrices lie in, each once."""
-    weights = llm._engine.model.weights
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    for group in [weights.model, *weights.layers]:
-        for handle in group.values():
-            for array in payload_arrays(handle.payload):
-                found[array.ctypes.data, array.nbytes] = array
+    for handle in llm._engine.model.weights.handles():
+        for array in payload_arrays(handle.payload):
+            found[array.ctypes.data, array.nbytes] = array
     if not found:
         raise TypeError(f"no weight of this model keeps its bytes under one of the names {', '.join(PACKED)}")
     return list(found.values())

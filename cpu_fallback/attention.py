@@ -87,11 +87,14 @@ def count_units(index, kv_table, tokens, longest, window):
 
 @kernel
 def attention(
-    q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
-    alibi, workspace, part, parts, scratch,
+    q, index, sinks, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
+    alibi, stride, sink_size, workspace, part, parts, scratch,
 ):  # fmt: skip
-    """q, out (tokens, heads, head_dim); kv_k, kv_v: pages as in kv.py; kv_table (sequences, table_width)."""
-    if kv_heads < 1 or heads % kv_heads or most_queries(head_dim) < 1:
+    """q (tokens, stride), out (tokens, heads, head_dim); kv_k, kv_v: pages as in kv.py; kv_table (sequences,
+    table_width)."""
+    if kv_heads < 1 or heads % kv_heads or most_queries(head_dim) < 1 or stride < heads * head_dim:
+        return BAD_PARAMETERS
+    if sink_size not in (0, heads):
         return BAD_PARAMETERS
     group, few, width, record = heads // kv_heads, tokens <= FEW, width_of(head_dim), record_of(head_dim)
     block = min(group, most_queries(head_dim))  # heads that go together
@@ -111,9 +114,9 @@ def attention(
             head, count = kv_head * group + from_head, min(block, group - from_head)
             queries = (last - first) * count
             _, records, totals, _, _ = places(queries, head_dim)
-            take_queries(q, first, last, heads, head, count, head_dim, scale, alibi, scratch)
+            take_queries(q, first, last, stride, heads, head, count, head_dim, scale, alibi, scratch)
             for i in range(queries):
-                clear_total(scratch, totals + i * record, width)
+                clear_total(scratch, totals + i * record, width, sinks, head + i % count, sink_size)
             for number in range(begin + u % split, begin + u % split + 1 if few else end):
                 if not attend_range(
                     kv_k, kv_v, kv_table, index, first, last, least, most, kv_head, count, head_dim, number, window,
@@ -148,8 +151,8 @@ def keep(scratch, at, record, workspace, to):
 
 @kernel
 def attention_reduce(
-    q, index, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
-    alibi, workspace, part, parts, scratch,
+    q, index, sinks, kv_k, kv_v, kv_table, out, tokens, heads, kv_heads, head_dim, table_width, window, scale, softcap,
+    alibi, stride, sink_size, workspace, part, parts, scratch,
 ):  # fmt: skip
     """Folds the records of a few tokens, a query after the other, into out."""
     if tokens > FEW:
@@ -161,7 +164,7 @@ def attention_reduce(
         if status:
             return status
         begin, end = ranges(least, most, window)
-        clear_total(scratch, NO, width)
+        clear_total(scratch, NO, width, sinks, query % heads, sink_size)
         for number in range(begin, end):
             fold(scratch, NO, workspace, (query * ranges_in(table_width) + number) * record, width)
         put_quotient(scratch, NO, head_dim, out, query * head_dim)

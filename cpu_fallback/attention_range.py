@@ -104,13 +104,13 @@ def slope_of(head, heads, alibi):
 
 
 @internal
-def take_queries(q, first, last, heads, head, count, head_dim, scale, alibi, scratch):
+def take_queries(q, first, last, stride, heads, head, count, head_dim, scale, alibi, scratch):
     """Queries of heads head..head+count-1, times the scale, and their slopes to scratch."""
     factor, slopes = np.float32(scale), places((last - first) * count, head_dim)[3]
     for i in range((last - first) * count):
         set_element(scratch, slopes + i, slope_of(head + i % count, heads, alibi))
     for t in range(first, last):
-        start, to = (t * heads + head) * head_dim, (t - first) * count * head_dim
+        start, to = t * stride + head * head_dim, (t - first) * count * head_dim
         for i in range(count * head_dim):
             set_element(scratch, to + i, element(q, start + i) * factor)
 
@@ -211,11 +211,13 @@ def attend_range(
 
 
 @internal
-def clear_total(total, at, width):
+def clear_total(total, at, width, sinks, head, sink_size):
+    """What a query begins with: nothing, or its head's sink, a key with a weight and a value of 0."""
     for i in range(0, width, LANES):
         store_f32(total, at + i, splat_f32(0.0))
-    store_f32(total, at + width, splat_f32(LOWEST))
-    store_f32(total, at + width + LANES, splat_f32(0.0))
+    top, weight = (element(sinks, head), 1.0) if sink_size else (LOWEST, 0.0)
+    store_f32(total, at + width, splat_f32(top))
+    store_f32(total, at + width + LANES, splat_f32(weight))
 
 
 @internal

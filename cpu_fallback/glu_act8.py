@@ -14,12 +14,12 @@ def parts(*, tokens: int, cols: int, **_: int) -> int:
 
 
 @kernel
-def glu_act8(gate, up, out8_codes, out8_scales, out8_sums, tokens, cols, activation, part, parts, scratch):
-    """gate, up (tokens, cols) -> act8 (tokens, cols)."""
+def glu_act8(gate_up, out8_codes, out8_scales, out8_sums, tokens, cols, activation, part, parts, scratch):
+    """gate_up (tokens, 2, cols) -> act8 (tokens, cols)."""
     first, last = span(tokens * cols // BLOCK, part, parts)
     for b in range(first, last):
-        i = b * BLOCK
-        low = activated(load_f32(gate, i), activation) * load_f32(up, i)
-        high = activated(load_f32(gate, i + 16), activation) * load_f32(up, i + 16)
+        i = b * BLOCK + b * BLOCK // cols * cols  # behind the gates and ups of the tokens before
+        low = activated(load_f32(gate_up, i), activation) * load_f32(gate_up, i + cols)
+        high = activated(load_f32(gate_up, i + 16), activation) * load_f32(gate_up, i + cols + 16)
         store_block(low, high, b, out8_codes, out8_scales, out8_sums)
     return 0

@@ -27,10 +27,10 @@ def find_layout(ggml_type: int) -> Layout | FloatLayout:
 def unit_packer(layout: Layout) -> Any:
     pack_unit, unit, unit_bytes, raw_bytes = layout.pack, layout.unit, layout.unit_bytes, layout.raw_bytes
 
-    def pack(raw, rows, cols, first, count, out):
-        """raw: the file's rows; tiles first..first+count-1 of out."""
+    def pack(raw, rows, cols, out):
+        """raw: the file's rows; out: their tiles."""
         units = cols // unit
-        for tile in prange(first, first + count):
+        for tile in prange((rows + ROWS - 1) // ROWS):
             for row in range(min(ROWS, rows - tile * ROWS)):
                 for u in range(units):
                     start = ((tile * ROWS + row) * units + u) * raw_bytes
@@ -42,8 +42,8 @@ def unit_packer(layout: Layout) -> Any:
 def float_packer(layout: FloatLayout) -> Any:
     pack_columns, item = layout.pack, layout.item
 
-    def pack(raw, rows, cols, first, count, out):
-        for tile in prange(first, first + count):
+    def pack(raw, rows, cols, out):
+        for tile in prange((rows + ROWS - 1) // ROWS):
             for column in range(0, cols, COLUMNS):
                 for row in range(min(ROWS, rows - tile * ROWS)):
                     start, at = ((tile * ROWS + row) * cols + column) * item, (tile * cols + column) * (ROWS * item)
@@ -57,10 +57,10 @@ def packed_size(layout: Layout | FloatLayout, rows: int, cols: int) -> int:
     return tiles(rows) * layout.tile_bytes(cols)
 
 
-def pack_tiles(raw: np.ndarray, ggml_type: int, rows: int, cols: int, first: int, count: int, out: np.ndarray) -> None:
-    """Packs `count` tiles from tile `first` on. raw: uint8, all rows; out: uint8 (packed_size)."""
+def pack_tiles(raw: np.ndarray, ggml_type: int, rows: int, cols: int, out: np.ndarray) -> None:
+    """Packs rows, whole tiles of them but for a weight's last. raw: uint8; out: uint8, at least (packed_size)."""
     kernel = PACKERS.get(ggml_type)
     if kernel is None:
         layout = find_layout(ggml_type)
         kernel = PACKERS[ggml_type] = unit_packer(layout) if isinstance(layout, Layout) else float_packer(layout)
-    kernel(raw, rows, cols, first, count, out)
+    kernel(raw, rows, cols, out)

@@ -6,16 +6,17 @@
 
 struct Params {
     tokens: u32, heads: u32, kv_heads: u32, head_dim: u32, table_width: u32, window: u32, scale: f32, softcap: f32,
-    alibi: f32,
+    alibi: f32, stride: u32, sink_size: u32,
 }
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> q: array<f32>; // (tokens, heads, head_dim)
+@group(0) @binding(0) var<storage, read> q: array<f32>; // (tokens, stride), a token's heads first
 @group(0) @binding(1) var<storage, read> index: array<vec4<u32>>; // (tokens): id, sequence, position, output token
-@group(0) @binding(2) var<storage, read> kv_k: array<u32>; // (pages, kv_heads, 64, words a slot)
-@group(0) @binding(3) var<storage, read> kv_v: array<u32>;
-@group(0) @binding(4) var<storage, read> kv_table: array<u32>; // (sequences, table_width)
-@group(0) @binding(5) var<storage, read_write> out: array<f32>; // (tokens, heads, head_dim)
+@group(0) @binding(2) var<storage, read> sinks: array<f32>; // (heads), or none
+@group(0) @binding(3) var<storage, read> kv_k: array<u32>; // (pages, kv_heads, 64, words a slot)
+@group(0) @binding(4) var<storage, read> kv_v: array<u32>;
+@group(0) @binding(5) var<storage, read> kv_table: array<u32>; // (sequences, table_width)
+@group(0) @binding(6) var<storage, read_write> out: array<f32>; // (tokens, heads, head_dim)
 
 const_assert WG == 64u; // the slots of a page
 const LOWEST = -3.0e38; // below any score; WGSL has no literal for infinity
@@ -29,7 +30,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let flat = group.y * groups.x + group.x; // (token, head)
     if flat >= params.tokens * params.heads { return; } // the whole workgroup
     let token = flat / params.heads;
-    let kv_head = (flat - token * params.heads) / (params.heads / params.kv_heads);
+    let head = flat - token * params.heads;
+    let kv_head = head / (params.heads / params.kv_heads);
     let table = index[token].y * params.table_width;
     let position = min(index[token].z, params.table_width * 64u - 1u);
     let first_key = select(0u, position + 1u - min(params.window, position + 1u), params.window > 0u);
@@ -37,11 +39,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let parts = WG / units;
     let unit = lane.index % units;
     let part = lane.index / units; // parts and above have nothing to sum
-    let slope = slope_of(flat - token * params.heads);
-    load_query(lane.index, units, flat * params.head_dim);
+    let slope = slope_of(head);
+    load_query(lane.index, units, token * params.stride + head * params.head_dim);
 
     var highest = LOWEST;
     var sum = 0.0; // of the weights of this invocation's keys
+    if params.sink_size > 0u { // a key of value 0
+        highest = sinks[head];
+        sum = select(0.0, 1.0, lane.index == 0u);
+    }
     var acc = vec4<f32>();
     for (var page = first_key >> 6u; page <= position >> 6u; page++) {
         let slot0 = (kv_table[table + page] * params.kv_heads + kv_head) * 64u;

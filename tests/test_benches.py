@@ -169,16 +169,15 @@ def test_weight_arrays_takes_each_array_once():
         SimpleNamespace(payload=SimpleNamespace(data=blocks)),
         SimpleNamespace(payload=SimpleNamespace(flat=np.zeros(4, np.float32))),
     ]
-    groups = [dict(enumerate(handles[:2])), dict(enumerate(handles[2:]))]
-    weights = SimpleNamespace(model=groups[0], layers=[groups[1]])
-    llm = SimpleNamespace(_engine=SimpleNamespace(model=SimpleNamespace(weights=weights)))
+    llm = llm_with(handles)
     assert [array.ctypes.data for array in weight_arrays(llm)] == [tiles.ctypes.data, blocks.ctypes.data]
     with pytest.raises(TypeError, match="packed"):
-        weight_arrays(SimpleNamespace(_engine=SimpleNamespace(model=SimpleNamespace(weights=weights_without(weights)))))
+        weight_arrays(llm_with([]))
 
 
-def weights_without(weights):
-    return SimpleNamespace(model={}, layers=[{} for _ in weights.layers])
+def llm_with(handles):
+    weights = SimpleNamespace(handles=lambda: iter(handles))
+    return SimpleNamespace(_engine=SimpleNamespace(model=SimpleNamespace(weights=weights)))
 
 
 def test_memory_is_judged_beyond_the_base():

@@ -15,7 +15,8 @@ from cpu_fallback.jit import SCRATCH, cached
 from cpu_fallback.simd import load_f32
 from wgpu_infer.backends import cpu
 from wgpu_infer.backends.cpu_pages import PAGE_FORMATS
-from wgpu_infer.contracts import attention, kv_write, rope, rope_kv_write
+from wgpu_infer.backends.reference import ReferenceBackend
+from wgpu_infer.contracts import attention, rope_kv_write
 from wgpu_infer.contracts.cases import activations, index_array
 from wgpu_infer.contracts.contract import Case
 from wgpu_infer.contracts.host import HostKV
@@ -192,7 +193,9 @@ def test_heads_that_cannot_be_shared_are_refused(backend):
     case = attention.make_case("f32", 4, 2, 32, [5])
     q = np.ones((1, 3, 32), np.float32)
     with pytest.raises(TypeError, match="contradict"):
-        run_case(backend, attention.OP, Case("bad", {**case.operands, "q": q}, {**case.params, "heads": 3}))
+        run_case(
+            backend, attention.OP, Case("bad", {**case.operands, "q": q}, {**case.params, "heads": 3, "stride": 96})
+        )
 
 
 # -- the cache
@@ -226,9 +229,11 @@ def strange_rows() -> np.ndarray:
 def write(backend, dtype: str, rows: np.ndarray) -> cpu.Pages:
     """The pages after rows (64, head_dim) were written as keys, and backwards as values."""
     handle = backend.kv(1, 1, rows.shape[1], backend.array(np.zeros((1, 1), np.uint32)), dtype)
-    index = backend.array(index_array([0] * 64, [0] * 64, range(64)))
-    operands = backend.array(rows), backend.array(np.ascontiguousarray(rows[::-1])), index, handle
-    backend.run(kv_write.OP, *operands, tokens=64, kv_heads=1, head_dim=rows.shape[1], table_width=1)
+    qkv = np.stack([rows, rows, rows[::-1]], axis=1)
+    index = index_array([0] * 64, [0] * 64, range(64))
+    case = rope_kv_write.plain_case({"qkv": qkv, "index": index, "kv": backend.read_kv(handle)})
+    arrays = [backend.array(case.operands[name]) for name in ("qkv", "index", "table", "bias", "gains")]
+    backend.run(rope_kv_write.OP, *arrays, handle, **case.params)
     return handle.payload
 
 
@@ -292,22 +297,12 @@ def test_vectors_are_rounded_to_half_as_numpy_does():
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("interleaved", [0, 1])
-def test_the_fused_op_gives_the_bits_of_its_parts(dtype, interleaved, backend):
-    case = rope_kv_write.make_case(dtype, 6, 6, 2, 64, 48, interleaved)
-    got = run_case(backend, rope_kv_write.OP, case)
-    shared = {name: case.params[name] for name in ("tokens", "head_dim", "rot", "interleaved", "positions", "half")}
-
-    def rotated(name: str, heads: int) -> np.ndarray:
-        operands = {"x": case.operands[name], "index": case.operands["index"], "table": case.operands["table"]}
-        out = run_case(backend, rope.OP, Case("part", operands, {**shared, "heads": heads}))["x"]
-        return out[: 6 * heads * 64]
-
-    np.testing.assert_array_equal(bits(got["q"][: 6 * 6 * 64]), bits(rotated("q", 6)))
-    operands = {"k": rotated("k", 2).reshape(6, 2, 64), **{name: case.operands[name] for name in ("v", "index", "kv")}}
-    sizes = {name: case.params[name] for name in kv_write.OP.param_names()}
-    want = run_case(backend, kv_write.OP, Case("part", operands, sizes))["kv"]
-    np.testing.assert_array_equal(got["kv"].k, want.k)
-    np.testing.assert_array_equal(got["kv"].v, want.v)
+def test_rotated_keys_and_queries_are_the_reference_s_to_the_bit(dtype, interleaved, backend):
+    case = rope_kv_write.make_case(dtype, 6, 6, 2, 64, 48, interleaved, bias=True)
+    got, want = (run_case(b, rope_kv_write.OP, case) for b in (backend, ReferenceBackend()))
+    np.testing.assert_array_equal(bits(got["qkv"]), bits(want["qkv"]))
+    np.testing.assert_array_equal(got["kv"].k, want["kv"].k)
+    np.testing.assert_array_equal(got["kv"].v, want["kv"].v)
 
 
 @pytest.mark.parametrize("column, value", [(1, 2), (2, 192), (2, 2**32 - 1)])

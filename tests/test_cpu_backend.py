@@ -13,7 +13,7 @@ from conftest import ROOT
 from op_runner import run_case
 
 from wgpu_infer.backends import cpu, cpu_operands
-from wgpu_infer.contracts import attention, embedding, gather_rows, kv_write, matmul, matvec, rope
+from wgpu_infer.contracts import attention, embedding, gather_rows, matmul, matvec, rope, rope_kv_write
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Op, lower_cpu
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
@@ -237,8 +237,8 @@ def index_case(op, **column):
         (gather_rows.OP, {"output": 7}),
         (attention.OP, {"sequence": 2}),
         (attention.OP, {"position": 2**31}),
-        (kv_write.OP, {"sequence": 2}),
-        (kv_write.OP, {"position": 3 * 64}),
+        (rope_kv_write.OP, {"sequence": 2}),
+        (rope_kv_write.OP, {"position": 3 * 64}),
     ],
     ids=lambda value: value.name if isinstance(value, Op) else str(value),
 )
@@ -251,7 +251,7 @@ def test_an_index_row_that_points_outside_is_refused(op, column, backend):
     run_case(backend, op, next(iter(op.cases())))
 
 
-@pytest.mark.parametrize("op", [attention.OP, kv_write.OP], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [attention.OP, rope_kv_write.OP], ids=lambda op: op.name)
 def test_a_block_table_that_names_no_page_is_refused(op, backend):
     case = next(iter(op.cases()))
     kv = case.operands["kv"]

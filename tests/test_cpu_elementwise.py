@@ -194,10 +194,8 @@ def test_fused_norms_round_what_they_write(name):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS.keys())
 def test_fused_activations_round_the_plain_ones(activation):
-    operands = {"gate": activations(2, 5632, seed=1), "up": activations(2, 5632, seed=2)}
-    fused = call("glu_act8", Case("", operands, {"tokens": 2, "cols": 5632, "activation": activation}))["out8"]
-    flat = {name: value.reshape(-1) for name, value in operands.items()}
-    plain = call("glu", Case("", flat, {"n": 2 * 5632, "activation": activation}))["out"][0]
+    case = Case("", {"gate_up": activations(2, 2, 5632, seed=1)}, {"tokens": 2, "cols": 5632, "activation": activation})
+    fused, plain = call("glu_act8", case)["out8"], call("glu", case)["out"][0]
     want = HostAct8.of(plain.reshape(2, 5632))
     for value, expected in zip(fused, (want.codes, want.scales, want.sums), strict=True):
         np.testing.assert_array_equal(value, expected)

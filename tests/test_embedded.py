@@ -10,6 +10,7 @@ from tools.golden_logits import golden_path, hash_weights, read_golden
 from tools.quantize_gguf import quantize_gguf
 from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.llm import DEFAULT_MODEL, LLM
+from wgpu_infer.models.weights import Product
 from wgpu_infer.sampling.params import SamplingParams
 
 FORMATS = ["F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0"]
@@ -57,7 +58,8 @@ def test_backends_agree(name, device, derived, reference, open_once):
     with LLM(derived(name), device=device) as llm:
         got = llm.logits(ids)
         limit = nmse_limit(llm)
-        assert {w.format for w in llm._engine.model.weights.layers[0].values() if hasattr(w, "format")} == {name}
+        products = [w for w in llm._engine.model.weights.layers[0].values() if isinstance(w, Product)]
+        assert {fmt for product in products for fmt in product.formats} == {name}
     assert nmse(got, want) <= limit
     same_picks(got, want)
 

@@ -43,9 +43,7 @@ def same_picks(got: np.ndarray, want: np.ndarray) -> None:
 def nmse_limit(llm: LLM) -> float:
     """How far a loaded model's logits may be from the reference's."""
     model = llm._engine.model
-    weights = [
-        w for layer in [model.weights.model, *model.weights.layers] for w in layer.values() if isinstance(w, Weight)
-    ]
+    weights = [handle for handle in model.weights.handles() if isinstance(handle, Weight)]
     return INT8_NMSE if any(model.backend.can_act8(w.format) for w in weights) else FLOAT_NMSE
 
 

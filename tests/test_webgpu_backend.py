@@ -14,7 +14,7 @@ from test_ops import CASES, case_format
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED
-from wgpu_infer.contracts import attention, matvec
+from wgpu_infer.contracts import attention, glu, matvec, rope_kv_write
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Case
 from wgpu_infer.contracts.host import HostAct8, HostKV
@@ -257,17 +257,12 @@ def test_stored_keys_equal_numpy_s_rounding(webgpu, dtype):
         k[0], k[1, 0] = 0.0, (np.arange(32) - 16) / 2  # halves of a step once the largest is 127
         k[1, 0, 0] = 127
     table = np.zeros((1, 1), np.uint32)
-    case = Case(
-        "rounding",
-        {
-            "k": k,
-            "v": -k,
-            "index": index_array([0] * 48, positions=range(48)),
-            "kv": HostKV.zeros(1, 2, 32, table, dtype),
-        },
-        {"tokens": 48, "kv_heads": 2, "head_dim": 32, "table_width": 1},
-    )
-    check_case(webgpu, OPS["kv_write"], case)
+    operands = {
+        "qkv": np.concatenate([k, k, -k], axis=1),
+        "index": index_array([0] * 48, positions=range(48)),
+        "kv": HostKV.zeros(1, 2, 32, table, dtype),
+    }
+    check_case(webgpu, OPS["rope_kv_write"], rope_kv_write.plain_case(operands))
 
 
 def test_kv_pages_survive_write_and_read(webgpu):
@@ -286,9 +281,10 @@ def test_kv_pages_survive_write_and_read(webgpu):
 def test_a_position_beyond_the_table_writes_nothing(webgpu):
     table = webgpu.array(np.zeros((1, 1), np.uint32))
     kv = webgpu.kv(1, 1, 32, table, "f32")
-    k = webgpu.array(np.ones((1, 1, 32), np.float32))
-    index = webgpu.array(index_array([0], positions=[64]))
-    webgpu.run(OPS["kv_write"], k, k, index, kv, tokens=1, kv_heads=1, head_dim=32, table_width=1)
+    qkv = np.ones((1, 3, 32), np.float32)
+    case = rope_kv_write.plain_case({"qkv": qkv, "index": index_array([0], positions=[64]), "kv": webgpu.read_kv(kv)})
+    handles = [webgpu.array(case.operands[name]) for name in ("qkv", "index", "table", "bias", "gains")]
+    webgpu.run(OPS["rope_kv_write"], *handles, kv, **case.params)
     assert not webgpu.read_kv(kv).k.any()
 
 
@@ -313,7 +309,7 @@ def test_nan_and_infinity_come_through(webgpu, op):
         "argmax": ({"x": x}, {"rows": 2, "cols": 64}),
         "softmax": ({"x": x[:1]}, {"rows": 1, "cols": 64, "scale": 1.0}),
         "rms_norm": ({"x": x[:1], "gain": np.ones(64, np.float32)}, {"rows": 1, "dim": 64, "eps": 1e-5}),
-        "glu": ({"gate": x.reshape(-1), "up": np.ones(128, np.float32)}, flat),
+        "glu": ({"gate_up": glu.beside(x, np.ones_like(x))}, {"tokens": 2, "cols": 64, "activation": 0}),
         "activate": ({"x": x.reshape(-1)}, {**flat, "activation": 3}),
         "add": ({"x": x.reshape(-1), "y": np.ones(1, np.float32)}, {"n": 128, "period": 1}),
     }[op]

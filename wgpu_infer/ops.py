@@ -95,8 +95,8 @@ def glu(gate: ArrayLike, up: ArrayLike, activation: str = "silu") -> np.ndarray:
     a, b = floats("gate", gate), floats("up", up)
     if a.shape != b.shape:
         raise ParameterError(f"glu: gate has shape {a.shape} but up has {b.shape}")
-    sizes = {"n": a.size, "activation": activation_code(activation)}
-    return call("glu", {"gate": a, "up": b}, sizes).reshape(a.shape)
+    sizes = {"tokens": 1, "cols": a.size, "activation": activation_code(activation)}
+    return call("glu", {"gate_up": np.stack([a.reshape(-1), b.reshape(-1)])}, sizes).reshape(a.shape)
 
 
 def activate(x: ArrayLike, activation: str = "silu") -> np.ndarray:
@@ -156,7 +156,9 @@ def attention(
     sizes = {"tokens": tokens, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "table_width": pages}
     sizes |= {"window": whole("window", window, 0, MAX_POSITION), "softcap": number("softcap", softcap, 0, MAX_FLOAT)}
     sizes |= {"scale": head_dim**-0.5, "alibi": number("alibi", alibi, 0, MAX_FLOAT)}
-    return call("attention", {"q": q, "index": positions(keys - tokens, tokens), "kv": kv}, sizes).reshape(q.shape)
+    sizes |= {"stride": heads * head_dim, "sink_size": 0}
+    operands = {"q": q, "index": positions(keys - tokens, tokens), "sinks": np.empty(0, np.float32), "kv": kv}
+    return call("attention", operands, sizes).reshape(q.shape)
 
 
 def call(op: str, operands: dict[str, Any], params: dict[str, Any]) -> np.ndarray:

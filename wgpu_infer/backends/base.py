@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.timing import HostTimer, Timer
 from wgpu_infer.contracts.contract import Op
-from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
-from wgpu_infer.contracts.work import Keys
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -79,8 +77,8 @@ class Backend(ABC):
         """A zeroed array of float32 or uint32."""
 
     @abstractmethod
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
-        """Packs raw GGUF blocks; never widens them. UnsupportedError where no kernel reads the format.
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
+        """Packs raw GGUF blocks, piece by piece; never widens them. UnsupportedError where no kernel reads the format.
 
         rows_only: the weight is a table of which single rows are read (embedding), never a factor.
         """
@@ -144,10 +142,6 @@ class Backend(ABC):
         handle = self.empty(values.shape, values.dtype, label)
         self.write(handle, values)
         return handle
-
-    def timer(self, keys: Callable[[], Keys | None]) -> Timer:
-        """What times this backend's ops. `keys`: how many keys the step in hand sees."""
-        return HostTimer(self, keys)
 
     def describe(self) -> str:
         """One line for people: which device this is."""

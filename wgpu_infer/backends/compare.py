@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from wgpu_infer.contracts.bounds import exact
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import HostAct8
+
+KEYS, VALUES = "kv.k", "kv.v"  # what pages are called as operands
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def compare(
 
     slack: multiplies the bound; 2 where both sides are rounded, since the bound is one side's distance from exact.
     """
-    allowed = slack * np.broadcast_to(np.asarray(op.bound(operands, want, params), np.float64), want.shape)
+    bound = {KEYS: op.key_bound or exact, VALUES: exact}.get(operand, op.bound)
+    allowed = slack * np.broadcast_to(np.asarray(bound(operands, want, params), np.float64), want.shape)
     with np.errstate(invalid="ignore"):
         excess = np.abs(got.astype(np.float64) - want.astype(np.float64)) - allowed
     same = (np.isnan(got) & np.isnan(want)) | (got == want)  # whatever the bound, which an operand's NaN makes NaN

@@ -34,7 +34,7 @@ from wgpu_infer.backends.cpu_operands import (
 )
 from wgpu_infer.backends.cpu_pages import PAGE_FORMATS
 from wgpu_infer.contracts.contract import Op
-from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight, check_kv
+from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows, HostWeight, check_kv
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.formats import quants
 
@@ -87,31 +87,31 @@ class CPUBackend(Backend):
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return Array(shape, np.dtype(dtype), Buffer(zeros((math.prod(shape),), dtype, label)), label)
 
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         if reason := self._missing_format(host.format):
             raise UnsupportedError(f"weight {label}: {reason}")
-        raw = raw_blocks(host.data)
         expected = host.rows * quants.row_bytes(host.format, host.cols)
-        if raw.size != expected:
-            raise ParameterError(f"weight {label} has {raw.size} bytes, {host.format} of its shape takes {expected}")
+        if host.nbytes != expected:
+            raise ParameterError(f"weight {label} has {host.nbytes} bytes, {host.format} of its shape takes {expected}")
+        raw = raw_blocks(host.data) if isinstance(host, HostWeight) else None
         weight = Weight(host.rows, host.cols, host.format, Blocks(raw, quants.get_format(host.format).ggml_type), label)
         if not rows_only:
-            self._pack(weight)
+            self._pack(weight, host)
         return weight
 
-    def _pack(self, weight: Weight) -> None:
+    def _pack(self, weight: Weight, host: HostRows) -> None:
         """Makes the tiles that products read, a piece of the weight after the other."""
         blocks, pack = weight.payload, self._kernels.pack
-        size = pack.packed_size(pack.find_layout(blocks.kind), weight.rows, weight.cols)
-        blocks.packed = zeros((size,), np.uint8, f"the weight {weight.label}")
-        tiles = -(-weight.rows // pack.ROWS)
-        at_once = max(1, PACKED_AT_ONCE // max(1, blocks.packed.size // max(tiles, 1)))
+        layout = pack.find_layout(blocks.kind)
+        blocks.packed = zeros((pack.packed_size(layout, host.rows, host.cols),), np.uint8, f"the weight {weight.label}")
+        tile_bytes, at_once = layout.tile_bytes(host.cols), max(1, PACKED_AT_ONCE // layout.tile_bytes(host.cols))
         with self._lock, self._gate:
             self._check_process()
-            self._kernels.threads.use(self.threads if blocks.raw.size > SERIAL_BYTES else 1)
-            for first in range(0, tiles, at_once):
-                count = min(at_once, tiles - first)
-                pack.pack_tiles(blocks.raw, blocks.kind, weight.rows, weight.cols, first, count, blocks.packed)
+            self._kernels.threads.use(self.threads if host.nbytes > SERIAL_BYTES else 1)
+            for first in range(0, -(-host.rows // pack.ROWS), at_once):
+                piece = host.slice_rows(first * pack.ROWS, min((first + at_once) * pack.ROWS, host.rows))
+                out = blocks.packed[first * tile_bytes :]
+                pack.pack_tiles(raw_blocks(piece.data), blocks.kind, piece.rows, host.cols, out)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         check_kv(dtype, head_dim)

@@ -42,10 +42,11 @@ class Buffer:
 
 @dataclass(eq=False)
 class Blocks:
-    """A weight: its raw GGUF blocks, read-only uint8 (bytes,), as they lie in the file, their ggml type id, and once it
-    has been a factor, the tiles that products read (cpu_fallback/layout.py), uint8."""
+    """A weight: its raw GGUF blocks, read-only uint8 (bytes,), as they lie in the file (None where they are not one
+    run of bytes), their ggml type id, and where it is a factor, the tiles that products read (cpu_fallback/layout.py),
+    uint8."""
 
-    raw: np.ndarray
+    raw: np.ndarray | None
     kind: int
     packed: np.ndarray | None = None
 
@@ -115,7 +116,8 @@ def lower(
             agree(op, params, rows=value.rows, cols=value.cols)
             data = value.payload.raw if raw else value.payload.packed
             if data is None:
-                raise TypeError(f"{op.name}: the weight {value.label} came as rows_only, it is no factor")
+                why = "is of several parts, it is no table" if raw else "came as rows_only, it is no factor"
+                raise TypeError(f"{op.name}: the weight {value.label} {why}")
             out.arguments.append(data)
             out.weight_bytes = data.size
         elif isinstance(value, Act8):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
-from wgpu_infer.backends.compare import Disagreement, compare, compare_act8
+from wgpu_infer.backends.compare import KEYS, VALUES, Disagreement, compare, compare_act8
 from wgpu_infer.contracts.contract import Op, Operand
-from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
 
 
 class PairBackend(Backend):
@@ -39,7 +39,7 @@ class PairBackend(Backend):
         a = known if isinstance(known, Array) else self.primary.empty(shape, dtype, label)
         return replace(a, payload=(a, self.witness.empty(shape, dtype, label), None))
 
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         known = self.loaded.get(label)
         a = known if isinstance(known, Weight) else self.primary.weight(host, label, rows_only)
         return replace(a, payload=(a, self.witness.weight(host, label, rows_only), host))
@@ -117,13 +117,15 @@ class PairBackend(Backend):
         a, b, _ = handle.payload
         if isinstance(handle, KV):
             mine, other = self.primary.read_kv(a), self.witness.read_kv(b)
-            pages = (("k", mine.k, other.k), ("v", mine.v, other.v))
+            pages = ((KEYS, mine.k, other.k), (VALUES, mine.v, other.v))
             found = [compare(op, name, inputs, x, y, params, self.slack) for name, x, y in pages]
             return found[0] or found[1]
         shape = spec.shape(params)
         if isinstance(handle, Act8):
             return compare_act8(op, spec.name, self.primary.read_act8(a, shape[0]), self.witness.read_act8(b, shape[0]))
-        got, want = self.primary.read(a, shape), self.witness.read(b, shape)
+        got, want = (
+            side.read(x, shape)[..., spec.columns(params)] for side, x in ((self.primary, a), (self.witness, b))
+        )
         return compare(op, spec.name, inputs, got, want, params, self.slack)
 
 

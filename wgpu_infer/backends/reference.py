@@ -10,7 +10,7 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.contracts.contract import Op, Operand, as_outputs
-from wgpu_infer.contracts.host import HostAct8, HostKV, HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
 
 
 class ReferenceBackend(Backend):
@@ -27,7 +27,7 @@ class ReferenceBackend(Backend):
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         return Array(shape, np.dtype(dtype), np.zeros(math.prod(shape), dtype), label)
 
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         return Weight(host.rows, host.cols, host.format, host, label)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
@@ -72,7 +72,8 @@ class ReferenceBackend(Backend):
             if isinstance(result, HostAct8):
                 target.assign(result)
             else:
-                target[...] = result.reshape(spec.shape(params))
+                part = target[..., spec.columns(params)]
+                part[...] = result.reshape(part.shape)
 
 
 def head(array: Act8, rows: int) -> HostAct8:

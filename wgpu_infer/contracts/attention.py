@@ -5,6 +5,9 @@ Query head h reads KV head h // (heads / kv_heads). Keys are walked page by page
 a token's result does not depend on its neighbours. `window` w > 0: only the last w positions; `softcap` c > 0: scores
 become c·tanh(score / c). `alibi` a > 0: then a score loses a head's slope times the key's distance (Press et al. 2021,
 arXiv:2108.12409), slopes falling from 2^(-a/n) to 2^-a over n heads, n a power of 2; heads beyond it lie between those.
+`sinks`, where there are any (sink_size = heads), are scores, one a head, of a key that every token sees, of value 0.
+
+A token's queries begin its row of `q`; what is behind them in the row (stride elements) is not read.
 """
 
 from __future__ import annotations
@@ -28,11 +31,24 @@ def slopes(heads: int, alibi: float) -> np.ndarray:
 
 
 def reference(
-    q: np.ndarray, index: np.ndarray, kv: HostKV, *, scale: float, window: int, softcap: float, alibi: float, **_: int
+    q: np.ndarray,
+    index: np.ndarray,
+    sinks: np.ndarray,
+    kv: HostKV,
+    *,
+    heads: int,
+    head_dim: int,
+    scale: float,
+    window: int,
+    softcap: float,
+    alibi: float,
+    **_: int,
 ) -> np.ndarray:
-    """q (tokens, heads, head_dim) -> (tokens, heads, head_dim) float64."""
+    """q (tokens, stride), sinks (heads) or (0) -> (tokens, heads, head_dim) float64."""
+    q = q.reshape(len(index), -1)[:, : heads * head_dim].reshape(-1, heads, head_dim)
     out = np.empty(q.shape, np.float64)
-    group = q.shape[1] // kv.k.shape[1]
+    group = heads // kv.k.shape[1]
+    sink = sinks.astype(np.float64)[:, None] if sinks.size else np.full((heads, 1), -np.inf)
     for t, (_id, sequence, position, _row) in enumerate(index):
         page, slot = kv.slots(int(sequence), int(position) + 1)
         k = np.repeat(kv.k[page, :, slot].astype(np.float64), group, axis=1)  # (length, heads, head_dim)
@@ -40,11 +56,12 @@ def reference(
         scores = np.einsum("hd,lhd->hl", q[t].astype(np.float64), k) * np.float32(scale)
         if softcap > 0:
             scores = softcap * np.tanh(scores / softcap)
-        scores -= slopes(q.shape[1], alibi)[:, None] * (int(position) - np.arange(int(position) + 1))
+        scores -= slopes(heads, alibi)[:, None] * (int(position) - np.arange(int(position) + 1))
         if window > 0:
             scores[:, : max(0, int(position) + 1 - window)] = -np.inf
-        p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        out[t] = np.einsum("hl,lhd->hd", p / p.sum(axis=1, keepdims=True), v)
+        top = np.maximum(scores.max(axis=1, keepdims=True), sink)
+        p = np.exp(scores - top)
+        out[t] = np.einsum("hl,lhd->hd", p / (p.sum(axis=1, keepdims=True) + np.exp(sink - top)), v)
     return out
 
 
@@ -70,8 +87,10 @@ def make_case(
     softcap: float = 0.0,
     run: int = 1,
     alibi: float = 0.0,
+    sinks: bool = False,
+    extra: int = 0,
 ) -> Case:
-    """Two sequences take turns, each for `run` tokens."""
+    """Two sequences take turns, each for `run` tokens; `extra` elements lie behind a token's queries."""
     width = max(positions) // PAGE_SLOTS + 1
     rng = np.random.default_rng(head_dim)
     table = rng.permutation(2 * width).astype(np.uint32).reshape(2, width)
@@ -81,9 +100,12 @@ def make_case(
         + f"-{tokens}" * (run > 1)
         + (f"-w{window}" * (window > 0))
         + "-cap" * (softcap > 0)
-        + "-alibi" * (alibi > 0),
+        + "-alibi" * (alibi > 0)
+        + "-sinks" * sinks
+        + f"-{extra} behind" * (extra > 0),
         {
-            "q": activations(tokens, heads, head_dim, seed=3),
+            "q": queries(tokens, heads, head_dim, extra),
+            "sinks": activations(heads, seed=6, scale=2.0) if sinks else np.empty(0, np.float32),
             "index": index_array([0] * tokens, [t // run % 2 for t in range(tokens)], positions),
             "kv": filled_kv(2 * width, kv_heads, head_dim, table, dtype, seed=4),
         },
@@ -97,8 +119,16 @@ def make_case(
             "scale": head_dim**-0.5,
             "softcap": softcap,
             "alibi": alibi,
+            "stride": heads * head_dim + extra,
+            "sink_size": heads * sinks,
         },
     )
+
+
+def queries(tokens: int, heads: int, head_dim: int, extra: int) -> np.ndarray:
+    """(tokens, heads, head_dim), or (tokens, stride) where NaNs lie behind a token's queries."""
+    q = activations(tokens, heads, head_dim, seed=3)
+    return np.pad(q.reshape(tokens, -1), [(0, 0), (0, extra)], constant_values=np.nan) if extra else q
 
 
 def cases() -> Iterator[Case]:
@@ -116,13 +146,18 @@ def cases() -> Iterator[Case]:
     yield make_case("f32", 2, 2, 64, list(range(250, 270)), run=20)  # neighbours, as in a prompt
     yield make_case("f16", 6, 2, 96, [*range(15), *range(290, 308)], run=15, softcap=30.0)
     yield make_case("q8_0", 8, 1, 32, [*range(120, 136), *range(3)], run=16, window=50)
+    yield make_case("f16", 8, 2, 64, [130, 3], sinks=True, extra=256)
+    yield make_case("f32", 4, 4, 32, [*range(60, 80)], run=20, sinks=True, extra=64, window=30, softcap=10.0)
+    yield make_case("f16", 4, 1, 256, [70, 300])
+    yield make_case("f16", 2, 1, 256, [*range(90, 130)], run=40)
 
 
 OP = Op(
     name="attention",
     operands=(
-        dense("q", "tokens", "heads", "head_dim"),
+        dense("q", "tokens", "stride"),
         index(),
+        dense("sinks", "sink_size"),
         kv("r"),
         dense("out", "tokens", "heads", "head_dim", access="w"),
     ),
@@ -136,6 +171,8 @@ OP = Op(
         scale="f4",
         softcap="f4",
         alibi="f4",
+        stride="u4",
+        sink_size="u4",
     ),
     reference=reference,
     bound=bound,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wgpu_infer.contracts.contract import Case
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.formats import quants
 
@@ -39,6 +40,11 @@ def random_weight(fmt: str, rows: int, cols: int, seed: int) -> HostWeight:
         if name == "e":  # MXFP4: a power-of-two exponent, biased by 127
             fields[name] = rng.integers(120, 128, fields[name].shape)
     return HostWeight(blocks.reshape(-1), fmt, rows, cols)
+
+
+def beside(case: Case) -> Case:
+    """The same product among the columns of a wider output."""
+    return Case(f"{case.id}-beside", case.operands, {**case.params, "row0": 5, "stride": case.params["rows"] + 8})
 
 
 def index_array(

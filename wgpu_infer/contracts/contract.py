@@ -36,6 +36,12 @@ class Operand:
     def shape(self, params: Mapping[str, Any]) -> tuple[int, ...]:
         return tuple(int(params[d]) if isinstance(d, str) else d for d in self.dims)
 
+    def columns(self, params: Mapping[str, Any]) -> slice:
+        """Those of the last axis that a call writes: a product's rows from row0 on, else all."""
+        if self.dims[-1:] == ("stride",) and "row0" in params:
+            return slice(int(params["row0"]), int(params["row0"] + params["rows"]))
+        return slice(None)
+
 
 def dense(name: str, *dims: str | int, access: Access = "r", dtype: str = "f32") -> Operand:
     return Operand(name, "dense", access, dims, dtype)
@@ -90,6 +96,7 @@ class Op:
         parameters by name, computes in float64, returns the written operands (an array, or a tuple in operand order).
         A `kv` operand is passed always and written in place.
     bound: (operands by name, expected output, params) -> largest allowed |y - r| per element.
+    key_bound: that of the K pages of a `kv` operand that is written; None where they must be equal, as V always must.
     groups: parameters and constants by name -> workgroups (x, y, z) of the shader.
     constants: lines `const NAME = VALUE` appended to the shader, where the backend has no better ones for the call.
     """
@@ -102,6 +109,7 @@ class Op:
     groups: Callable[[Mapping[str, Any]], tuple[int, int, int]]
     cases: Callable[[], Iterator[Case]]
     constants: Mapping[str, int] = field(default_factory=dict)
+    key_bound: Bound | None = None
 
     @property
     def reads(self) -> tuple[Operand, ...]:

@@ -34,9 +34,9 @@ def relu2(x: np.ndarray) -> np.ndarray:
 FUNCTIONS = (silu, gelu, gelu_tanh, relu2)  # in the order of ACTIVATIONS
 
 
-def reference(gate: np.ndarray, up: np.ndarray, *, activation: int, **_: int) -> np.ndarray:
-    """gate, up (n) -> (n) float64."""
-    return FUNCTIONS[activation](gate.astype(np.float64)) * up
+def reference(gate_up: np.ndarray, *, activation: int, **_: int) -> np.ndarray:
+    """gate_up (tokens, 2, cols): a token's gate, then its up -> (tokens, cols) float64."""
+    return FUNCTIONS[activation](gate_up[:, 0].astype(np.float64)) * gate_up[:, 1]
 
 
 def spread(n: int, seed: int) -> np.ndarray:
@@ -46,19 +46,24 @@ def spread(n: int, seed: int) -> np.ndarray:
     return x
 
 
+def beside(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """gate, up (tokens, cols) -> (tokens, 2, cols)."""
+    return np.stack([gate, up], axis=1)
+
+
 def cases() -> Iterator[Case]:
     for name, code in ACTIVATIONS.items():
-        operands = {"gate": spread(1037, seed=code), "up": activations(1037, seed=9)}
-        yield Case(name, operands, {"n": 1037, "activation": code})
+        gate, up = spread(3 * 347, seed=code).reshape(3, 347), activations(3, 347, seed=9)
+        yield Case(name, {"gate_up": beside(gate, up)}, {"tokens": 3, "cols": 347, "activation": code})
 
 
 OP = Op(
     name="glu",
-    operands=(dense("gate", "n"), dense("up", "n"), dense("out", "n", access="w")),
-    params=params(n="u4", activation="u4"),
+    operands=(dense("gate_up", "tokens", 2, "cols"), dense("out", "tokens", "cols", access="w")),
+    params=params(tokens="u4", cols="u4", activation="u4"),
     reference=reference,
     bound=bounds.activation,
-    groups=lambda p: grid(ceil_div(p["n"], 64)),
+    groups=lambda p: grid(ceil_div(p["tokens"] * p["cols"], 64)),
     cases=cases,
     constants={"WG": 64},
 )

@@ -12,23 +12,21 @@ from wgpu_infer.contracts.contract import Case, Op, act8, ceil_div, dense, grid,
 from wgpu_infer.contracts.host import HostAct8
 
 
-def reference(gate: np.ndarray, up: np.ndarray, *, activation: int, **_: int) -> HostAct8:
-    """gate, up (tokens, cols) -> act8 (tokens, cols)."""
-    shape = gate.shape
-    values = glu.reference(gate.reshape(-1), up.reshape(-1), activation=activation)
-    return HostAct8.of(values.astype(np.float32).reshape(shape))
+def reference(gate_up: np.ndarray, *, activation: int, **_: int) -> HostAct8:
+    """gate_up (tokens, 2, cols) -> act8 (tokens, cols)."""
+    return HostAct8.of(glu.reference(gate_up, activation=activation).astype(np.float32))
 
 
 def cases() -> Iterator[Case]:
     for name, code in glu.ACTIVATIONS.items():
         gate = glu.spread(3 * 352, seed=code).reshape(3, 352)
-        operands = {"gate": gate, "up": activations(3, 352, seed=9)}
+        operands = {"gate_up": glu.beside(gate, activations(3, 352, seed=9))}
         yield Case(name, operands, {"tokens": 3, "cols": 352, "activation": code})
 
 
 OP = Op(
     name="glu_act8",
-    operands=(dense("gate", "tokens", "cols"), dense("up", "tokens", "cols"), act8("out8", access="w")),
+    operands=(dense("gate_up", "tokens", 2, "cols"), act8("out8", access="w")),
     params=params(tokens="u4", cols="u4", activation="u4"),
     reference=reference,
     bound=bounds.act8_scale,

@@ -22,6 +22,10 @@ class HostWeight:
     rows: int
     cols: int
 
+    @property
+    def nbytes(self) -> int:
+        return self.data.nbytes
+
     def values(self) -> np.ndarray:
         """float32 (rows, cols)."""
         return quants.dequantize(self.data, self.format, (self.rows, self.cols))
@@ -40,6 +44,44 @@ class HostWeight:
         part = np.ascontiguousarray(self.values().reshape(-1)[start:stop])
         return HostWeight(part.view(np.uint8), "F32", 1, stop - start)
 
+
+@dataclass(frozen=True)
+class HostStack:
+    """Weights of one format and one input, below each other as one weight. Nothing is copied but the rows asked for."""
+
+    parts: tuple[HostWeight, ...]
+
+    @property
+    def format(self) -> str:
+        return self.parts[0].format
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def cols(self) -> int:
+        return self.parts[0].cols
+
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self.parts)
+
+    def values(self) -> np.ndarray:
+        return np.concatenate([part.values() for part in self.parts])
+
+    def slice_rows(self, start: int, stop: int) -> HostWeight:
+        pieces, first = [], 0
+        for part in self.parts:
+            low, high = max(start - first, 0), min(stop - first, part.rows)
+            if low < high:
+                pieces.append(part.slice_rows(low, high))
+            first += part.rows
+        data = pieces[0].data if len(pieces) == 1 else np.concatenate([piece.data for piece in pieces])
+        return HostWeight(data, self.format, stop - start, self.cols)
+
+
+HostRows = HostWeight | HostStack
 
 ACT8_BLOCK = 32
 SMALLEST_SCALE = np.finfo(np.float32).tiny

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wgpu_infer.contracts import bounds, matvec
-from wgpu_infer.contracts.cases import weight_formats
+from wgpu_infer.contracts.cases import beside, weight_formats
 from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params, weight
 
 TILE_ROWS = 64
@@ -23,6 +23,7 @@ def cases() -> Iterator[Case]:
     yield matvec.make_case("F32", 33, 172, 65)
     yield matvec.make_case("F16", 5, 50, 3)
     yield matvec.make_case("Q4_0", 130, 1024, 1)
+    yield beside(matvec.make_case("Q8_0", 70, 96, 33))
 
 
 def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:

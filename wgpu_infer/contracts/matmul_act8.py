@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wgpu_infer.contracts import bounds, matmul, matvec_act8
+from wgpu_infer.contracts.cases import beside
 from wgpu_infer.contracts.contract import Case, Op, act8, dense, params, weight
 
 
@@ -15,6 +16,7 @@ def cases() -> Iterator[Case]:
     yield matvec_act8.make_case("Q4_0", 130, 1024, 1)
     yield matvec_act8.make_case("Q4_K", 18, 4608, 5)
     yield matvec_act8.make_case("Q5_1", 33, 64, 260)
+    yield beside(matvec_act8.make_case("Q8_0", 70, 96, 33))
 
 
 OP = Op(

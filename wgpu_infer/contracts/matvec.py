@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.contracts import bounds
-from wgpu_infer.contracts.cases import activations, random_weight, weight_formats
+from wgpu_infer.contracts.cases import activations, beside, random_weight, weight_formats
 from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params, weight
 from wgpu_infer.contracts.host import HostWeight
 
@@ -39,6 +39,8 @@ def cases() -> Iterator[Case]:
     yield make_case("F32", 7, 172, 2)
     yield make_case("F16", 3, 50, 1)
     yield make_case("F16", 64, 2048, 9)
+    yield beside(make_case("Q4_0", 21, 256, 1))
+    yield beside(make_case("Q8_0", 21, 256, 3))
 
 
 def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:

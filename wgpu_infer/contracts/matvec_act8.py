@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from wgpu_infer.contracts import bounds, matvec
-from wgpu_infer.contracts.cases import activations, random_weight, weight_formats
+from wgpu_infer.contracts.cases import activations, beside, random_weight, weight_formats
 from wgpu_infer.contracts.contract import Case, Op, act8, dense, params, weight
 from wgpu_infer.contracts.host import HostAct8, HostWeight
 
@@ -37,6 +37,8 @@ def cases() -> Iterator[Case]:
     yield make_case("Q8_0", 9, 96, 8)
     yield make_case("Q4_0", 53, 4096, 11)
     yield make_case("Q6_K", 32, 4608, 2)
+    yield beside(make_case("Q4_0", 21, 256, 1))
+    yield beside(make_case("Q8_0", 21, 256, 3))
 
 
 OP = Op(

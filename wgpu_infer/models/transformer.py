@@ -15,12 +15,12 @@ from typing import Literal
 
 import numpy as np
 
-from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
+from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle
 from wgpu_infer.contracts.glu import ACTIVATIONS
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.rope_table import rope_table
-from wgpu_infer.models.weights import Weights
+from wgpu_infer.models.weights import Product, Weights
 
 Phase = Literal["prefill", "decode"]
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
@@ -50,11 +50,10 @@ class Scratch:
 
         self.index = backend.empty((tokens, 4), np.uint32, "index")
         self.x, self.normed, self.delta = (rows(c.dim, name) for name in ("x", "normed", "delta"))
-        self.q, self.attended = rows(c.q_dim, "q"), rows(c.q_dim, "attended")
-        self.k, self.v = rows(c.kv_dim, "k"), rows(c.kv_dim, "v")
-        self.gate, self.up, self.hidden = (rows(c.hidden, name) for name in ("gate", "up", "hidden"))
-        self.forward = rows(c.dim, "forward")
-        self.normed_q, self.normed_k = rows(c.q_dim, "normed_q"), rows(c.kv_dim, "normed_k")
+        self.qkv, self.attended = rows(c.q_dim + 2 * c.kv_dim, "qkv"), rows(c.q_dim, "attended")
+        self.hidden, self.forward = rows(c.hidden, "hidden"), rows(c.dim, "forward")
+        self.gate_up = rows(2 * c.hidden, "gate_up") if c.arch.gated else self.hidden
+        self.nothing = backend.empty((1,), np.float32, "nothing")  # stands for an operand that a call leaves out
         self.out = backend.empty((outputs, c.dim), np.float32, "out")
         self.logits = backend.empty((outputs, c.vocab), np.float32, "logits")
         self._backend = backend
@@ -103,10 +102,6 @@ class Transformer:
             found = self._programs[key] = self.backend.program(lambda: self.run_pass(batch, cache))
         return found
 
-    def forget_programs(self) -> None:
-        """Passes are recorded anew at their next call."""
-        self._programs.clear()
-
     def run_pass(self, batch: Batch, cache: list[KV]) -> None:
         """All ops of a pass, in order."""
         s, model = self.scratch, self.weights.model
@@ -116,15 +111,15 @@ class Transformer:
             delta = self.layer(batch, layer, kv, delta)
         self.norm(batch, model, "output_norm", delta, ())
         self.run("gather_rows", s.normed, s.index, s.out, tokens=batch.tokens, rows=batch.outputs, dim=self.config.dim)
-        output = "output" if "output.weight" in model else "token_embd"
-        if self.takes_int8(model, output):
+        if self.takes_int8(model, "output"):
             self.quantize(s.out, batch.outputs)
-        self.linear(batch.phase, batch.outputs, s.out, model, output, s.logits)
+        self.linear(batch.phase, batch.outputs, s.out, model, "output", s.logits)
+        self.add_bias(batch.outputs, s.logits, model, "output")
 
     def layer(self, batch: Batch, w: dict, kv: KV, delta: Array | None) -> Array:
         """One block; returns what is still to be added to the residual stream."""
         s = self.scratch
-        attention, forward = ("attn_q", "attn_k", "attn_v"), ("ffn_up", "ffn_gate")
+        attention, forward = ("attn_qkv",), ("ffn_gate_up" if self.config.arch.gated else "ffn_up",)
         self.norm(batch, w, "attn_norm", delta, attention + forward if self.config.arch.parallel else attention)
         if self.config.arch.parallel:
             self.attention(batch, w, kv)
@@ -139,59 +134,43 @@ class Transformer:
     def attention(self, batch: Batch, w: dict, kv: KV) -> None:
         """normed -> delta."""
         s, c, n = self.scratch, self.config, batch.tokens
-        for name, out in (("attn_q", s.q), ("attn_k", s.k), ("attn_v", s.v)):
-            self.linear(batch.phase, n, s.normed, w, name, out)
-        q = self.norm_heads(batch, w, "attn_q_norm", s.q, s.normed_q, c.heads)
-        k = self.norm_heads(batch, w, "attn_k_norm", s.k, s.normed_k, c.kv_heads)
-        self.position(batch, q, k, kv)
-        sizes = {"tokens": n, "kv_heads": c.kv_heads, "head_dim": c.head_dim, "table_width": kv.table.shape[1]}
-        scale = c.head_dim**-0.5
-        plain = {"window": 0, "softcap": 0.0, "alibi": 0.0}
-        self.run("attention", q, s.index, kv, s.attended, **sizes, **plain, heads=c.heads, scale=scale)
+        self.linear(batch.phase, n, s.normed, w, "attn_qkv", s.qkv)
+        heads = {"tokens": n, "heads": c.heads, "kv_heads": c.kv_heads, "head_dim": c.head_dim}
+        heads |= {"table_width": kv.table.shape[1], "stride": s.qkv.shape[1]}
+        self.position(w, kv, heads)
+        shape = {"scale": c.head_dim**-0.5, "window": 0, "softcap": 0.0, "alibi": 0.0, "sink_size": 0}
+        self.run("attention", s.qkv, s.index, s.nothing, kv, s.attended, **heads, **shape)
         if self.takes_int8(w, "attn_output"):
             self.quantize(s.attended, n)
         self.linear(batch.phase, n, s.attended, w, "attn_output", s.delta)
+        self.add_bias(n, s.delta, w, "attn_output")
 
-    def norm_heads(self, batch: Batch, w: dict, norm: str, x: Array, normed: Array, heads: int) -> Array:
-        """Queries or keys, normed per head where the architecture does so."""
-        c = self.config
-        if not c.arch.qk_norm:
-            return x
-        self.run("rms_norm", x, w[f"{norm}.weight"], normed, rows=batch.tokens * heads, dim=c.head_dim, eps=c.eps)
-        return normed
-
-    def position(self, batch: Batch, q: Array, k: Array, kv: KV) -> None:
-        """Rotates queries and keys and puts keys and values into the cache, in one op where the backend has it."""
+    def position(self, w: dict, kv: KV, heads: dict[str, int]) -> None:
+        """Biases, norms and rotates queries and keys, and puts keys and values into the cache."""
         s, c = self.scratch, self.config
-        shape = {"tokens": batch.tokens, "head_dim": c.head_dim}
+        bias, gains = w.get("attn_qkv.bias"), w.get("attn_qk_norm.weight")
+        sizes = {"bias_size": bias.shape[0] if bias else 0, "gain_size": gains.shape[0] if gains else 0, "eps": c.eps}
         angles = {"rot": c.rot, "interleaved": int(c.arch.rope == "interleaved")}
         angles |= {"positions": self.context, "half": c.rot // 2}
-        pages = {"kv_heads": c.kv_heads, "table_width": kv.table.shape[1]}
-        if self.backend.can_run(OPS["rope_kv_write"], kv.dtype):
-            self.run("rope_kv_write", q, k, s.v, s.index, self.angles, kv, heads=c.heads, **shape, **angles, **pages)
-            return
-        self.run("rope", q, s.index, self.angles, heads=c.heads, **shape, **angles)
-        self.run("rope", k, s.index, self.angles, heads=c.kv_heads, **shape, **angles)
-        self.run("kv_write", k, s.v, s.index, kv, **shape, **pages)
+        vectors = bias or s.nothing, gains or s.nothing
+        self.run("rope_kv_write", s.qkv, s.index, self.angles, *vectors, kv, **heads, **angles, **sizes)
 
     def feed_forward(self, batch: Batch, w: dict) -> None:
         """normed -> forward."""
         s, n, arch = self.scratch, batch.tokens, self.config.arch
-        size, activation = n * self.config.hidden, ACTIVATIONS[arch.activation]
-        self.linear(batch.phase, n, s.normed, w, "ffn_up", s.up)
+        name, activation = "ffn_gate_up" if arch.gated else "ffn_up", ACTIVATIONS[arch.activation]
+        self.linear(batch.phase, n, s.normed, w, name, s.gate_up)
+        self.add_bias(n, s.gate_up, w, name)
         int8 = self.takes_int8(w, "ffn_down")
         if arch.gated:
-            self.linear(batch.phase, n, s.normed, w, "ffn_gate", s.gate)
-            if int8:
-                sizes = {"tokens": n, "cols": self.config.hidden}
-                self.run("glu_act8", s.gate, s.up, s.int8(s.hidden), **sizes, activation=activation)
-            else:
-                self.run("glu", s.gate, s.up, s.hidden, n=size, activation=activation)
+            op, out = ("glu_act8", s.int8(s.hidden)) if int8 else ("glu", s.hidden)
+            self.run(op, s.gate_up, out, tokens=n, cols=self.config.hidden, activation=activation)
         else:
-            self.run("activate", s.up, n=size, activation=activation)
+            self.run("activate", s.hidden, n=n * self.config.hidden, activation=activation)
             if int8:
-                self.quantize(s.up, n)
-        self.linear(batch.phase, n, s.hidden if arch.gated else s.up, w, "ffn_down", s.forward)
+                self.quantize(s.hidden, n)
+        self.linear(batch.phase, n, s.hidden, w, "ffn_down", s.forward)
+        self.add_bias(n, s.forward, w, "ffn_down")
 
     def norm(self, batch: Batch, w: dict, name: str, delta: Array | None, readers: tuple[str, ...]) -> None:
         """x (+= delta) -> normed, and its int8 blocks where one of the weights `readers` takes them."""
@@ -213,26 +192,27 @@ class Transformer:
             self.run(op, *inputs, s.normed, **sizes)
 
     def takes_int8(self, w: dict, *names: str) -> bool:
-        """Whether one of these weights is multiplied by int8 activations."""
-        weights = (w.get(f"{name}.weight") for name in names)
-        return any(self.backend.can_act8(weight.format) for weight in weights if weight is not None)
+        """Whether one of these products takes int8 activations."""
+        return any(self.backend.can_act8(fmt) for name in names for fmt in w[f"{name}.weight"].formats)
 
     def quantize(self, x: Array, rows: int) -> None:
         self.run("quantize", x, self.scratch.int8(x), tokens=rows, cols=x.shape[1])
 
     def linear(self, phase: Phase, n: int, x: Array, w: dict, name: str, out: Array) -> None:
-        """out = x·Wᵀ (+ bias); x's int8 blocks are there if the weight takes them."""
-        weight: Weight = w[f"{name}.weight"]
-        sizes = {"tokens": n, "rows": weight.rows, "cols": weight.cols, "row0": 0, "stride": weight.rows}
-        if self.backend.can_act8(weight.format):
-            self.run(f"{LINEAR[phase]}_act8", self.scratch.int8(x), weight, out, **sizes)
-        else:
-            self.run(LINEAR[phase], x, weight, out, **sizes)
+        """out = x·Wᵀ, an op for each part of the product; x's int8 blocks are there if one of them takes those."""
+        product: Product = w[f"{name}.weight"]
+        for weight, row0 in product.parts:
+            int8 = self.backend.can_act8(weight.format)
+            op = f"{LINEAR[phase]}_act8" if int8 else LINEAR[phase]
+            sizes = {"tokens": n, "rows": weight.rows, "cols": weight.cols, "row0": row0, "stride": product.rows}
+            self.run(op, self.scratch.int8(x) if int8 else x, weight, out, **sizes)
+
+    def add_bias(self, n: int, x: Array, w: dict, name: str) -> None:
         if f"{name}.bias" in w:
-            self.add(out, w[f"{name}.bias"], n * weight.rows, weight.rows)
+            self.add(x, w[f"{name}.bias"], n * x.shape[1], x.shape[1])
 
     def embed(self, batch: Batch) -> None:
-        table: Weight = self.weights.model["token_embd.weight"]  # type: ignore[assignment]
+        table = self.weights.embedding
         sizes = {"tokens": batch.tokens, "rows": table.rows, "cols": table.cols, "row0": 0}
         self.run("embedding", self.scratch.index, table, self.scratch.x, **sizes)
 
@@ -241,27 +221,3 @@ class Transformer:
 
     def run(self, op: str, *operands: Handle, **params: int | float) -> None:
         self.backend.run(OPS[op], *operands, **params)
-
-
-def layer_dispatches(model: Transformer, cache: list[KV]) -> int | None:
-    """Dispatches that a layer adds to a decode step; None where steps are not lists of dispatches, or one layer is all.
-
-    Of a layer that adds what the one before it left, as all but the first do.
-    """
-    batch, layers = Batch(np.zeros((1, 4), np.uint32), 1, "decode"), model.weights.layers
-
-    def count(number: int) -> int | None:
-        def build() -> None:
-            delta = None
-            for layer, kv in zip(layers[:number], cache, strict=False):
-                delta = model.layer(batch, layer, kv, delta)
-
-        return num_dispatches(model.backend.program(build))
-
-    one, two = (count(number) for number in (1, 2))
-    return None if one is None or two is None or len(layers) < 2 else two - one
-
-
-def num_dispatches(program: Callable[[], None]) -> int | None:
-    found = getattr(program, "dispatches", None)
-    return None if found is None else len(found)

@@ -72,5 +72,4 @@ def batches(ids: Sequence[int]) -> list[Batch]:
 
 def loaded_handles(model: Transformer) -> dict[str, Array | Weight]:
     """The model's weights by label."""
-    groups = [model.weights.model, *model.weights.layers]
-    return {handle.label: handle for group in groups for handle in group.values() if handle.label}
+    return {handle.label: handle for handle in model.weights.handles() if handle.label}

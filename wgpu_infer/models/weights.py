@@ -1,20 +1,22 @@
-"""From a GGUF file's tensors to a backend's weights: which tensors an architecture has, their shapes, fused ones cut.
+"""From a GGUF file's tensors to a backend's weights: which tensors an architecture has, their shapes, what is merged.
 
-The table below is the check: every tensor it requires must be there in the stated shape, optional ones only if the file
-has them, and what it does not know is warned about and left out.
+The tables below are the check: every tensor they require must be there in the stated shape, optional ones only if the
+file has them, and what they do not know is warned about and left out. Products of the same input are merged: their
+rows lie below each other in one weight as long as their formats are the same, so that one op multiplies them all.
 """
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from wgpu_infer.backends.base import Array, Backend, Weight
 from wgpu_infer.backends.reference import ReferenceBackend
-from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.contracts.host import HostRows, HostStack, HostWeight
 from wgpu_infer.errors import ModelFormatError, UnsupportedError
 from wgpu_infer.formats import quants
 from wgpu_infer.formats.gguf import GGUF
@@ -45,6 +47,11 @@ LAYER_OPTIONAL: dict[str, Shape] = {
 MODEL: dict[str, Shape] = {"token_embd.weight": ("vocab", "dim"), "output_norm.weight": ("dim",)}
 MODEL_OPTIONAL: dict[str, Shape] = {"output.weight": ("vocab", "dim"), "output.bias": ("vocab",)}
 FREQUENCY_FACTORS = "rope_freqs.weight"
+MERGED: dict[str, tuple[str, ...]] = {  # what an op reads or writes together: outputs in this order, side by side
+    "attn_qkv": ("attn_q", "attn_k", "attn_v"),
+    "attn_qk_norm": ("attn_q_norm", "attn_k_norm"),
+    "ffn_gate_up": ("ffn_gate", "ffn_up"),
+}
 
 
 def layer_tensors(arch: Arch) -> dict[str, Shape]:
@@ -65,13 +72,48 @@ def model_tensors(arch: Arch) -> dict[str, Shape]:
     return MODEL | ({"output_norm.bias": ("dim",)} if arch.norm == "layer" else {})
 
 
+@dataclass(frozen=True)
+class Product:
+    """The matrices that multiply one input: one weight a run of equal formats, from output column `row0` on."""
+
+    parts: tuple[tuple[Weight, int], ...]
+
+    @property
+    def rows(self) -> int:
+        """Of all parts."""
+        weight, row0 = self.parts[-1]
+        return row0 + weight.rows
+
+    @property
+    def cols(self) -> int:
+        return self.parts[0][0].cols
+
+    @property
+    def formats(self) -> list[str]:
+        return [weight.format for weight, _ in self.parts]
+
+
+Group = dict[str, Array | Product]
+
+
 @dataclass
 class Weights:
-    """Handles by tensor name: `model["output_norm.weight"]`, `layers[3]["attn_q.weight"]`; only those the file has."""
+    """Handles by tensor name: `model["output_norm.weight"]`, `layers[3]["ffn_down.weight"]`, and by MERGED's names:
+    `layers[3]["attn_qkv.weight"]`; only those the file has. `embedding` is a table, the other matrices are products."""
 
-    model: dict[str, Array | Weight]
-    layers: list[dict[str, Array | Weight]]
+    model: Group
+    layers: list[Group]
+    embedding: Weight
     frequency_factors: np.ndarray | None = None
+
+    def handles(self) -> Iterator[Array | Weight]:
+        """Every array and every weight, once."""
+        yield self.embedding
+        for value in (value for group in (self.model, *self.layers) for value in group.values()):
+            if isinstance(value, Product):
+                yield from (weight for weight, _ in value.parts if weight is not self.embedding)
+            else:
+                yield value
 
 
 @dataclass
@@ -87,9 +129,13 @@ class _Loader:
     def load(self) -> Weights:
         arch = self.config.arch
         self.check_all()
+        table = self.checked("", "token_embd.weight", MODEL["token_embd.weight"])
+        embedding = self.upload("token_embd.weight", [table], "output.weight" in self.gguf.tensors)
         model = self.group("", model_tensors(arch), MODEL_OPTIONAL)
+        if "output.weight" not in model:
+            model["output.weight"] = Product(((embedding, 0),))
         layers = [self.group(f"blk.{i}.", layer_tensors(arch), LAYER_OPTIONAL) for i in range(self.config.layers)]
-        weights = Weights(model, layers, self.factors())
+        weights = Weights(model, layers, embedding, self.factors())
         self.progress(self.total, self.total)  # also where tensors were left out
         self.warn_unused()
         return weights
@@ -111,25 +157,55 @@ class _Loader:
                 reason = f"the tensor blk.{lacking[0]}.{name} is missing, which other layers have"
                 raise ModelFormatError(reason, self.gguf.path)
 
-    def group(self, prefix: str, required: dict[str, Shape], optional: dict[str, Shape]) -> dict[str, Array | Weight]:
-        names = required | {name: shape for name, shape in optional.items() if self.has(prefix, name)}
-        return {name: self.tensor(prefix, name, shape) for name, shape in names.items()}
+    def group(self, prefix: str, required: dict[str, Shape], optional: dict[str, Shape]) -> Group:
+        """All but the embedding, products of one input merged."""
+        shapes = required | {name: shape for name, shape in optional.items() if self.has(prefix, name)}
+        shapes.pop("token_embd.weight", None)
+        out: Group = {}
+        for name in shapes:
+            merged, members = members_of(name, shapes)
+            if merged not in out:
+                out[merged] = self.tensors(prefix, merged, {n: (required | optional)[n] for n in members}, shapes)
+        return out
 
     def has(self, prefix: str, name: str) -> bool:
         return prefix + name in self.gguf.tensors or prefix + _fused(name) in self.gguf.tensors
 
-    def tensor(self, prefix: str, name: str, shape: Shape) -> Array | Weight:
+    def tensors(
+        self, prefix: str, merged: str, members: dict[str, Shape], present: dict[str, Shape]
+    ) -> Array | Product:
+        """One or several tensors as one vector, zeros where a member is not present, or as one product."""
+        if any(len(shape) == 1 for shape in members.values()):
+            pieces = [
+                self.checked(prefix, n, s).values().reshape(-1)
+                if n in present
+                else np.zeros(self.sizes(s)[1], np.float32)
+                for n, s in members.items()
+            ]
+            return self.backend.array(np.concatenate(pieces), prefix + merged)
+        hosts = {name: self.checked(prefix, name, shape) for name, shape in members.items()}
+        parts, row0 = [], 0
+        for _, run in itertools.groupby(hosts, lambda name: hosts[name].format):
+            names = list(run)
+            label = prefix + (merged if len(names) == len(hosts) else "+".join(names))
+            weight = self.upload(label, [hosts[name] for name in names])
+            parts.append((weight, row0))
+            row0 += weight.rows
+            for name in names:
+                self.gguf.release(prefix + name if prefix + name in self.gguf.tensors else prefix + _fused(name))
+        return Product(tuple(parts))
+
+    def checked(self, prefix: str, name: str, shape: Shape) -> HostWeight:
         host = self.find(prefix, name, shape)
         if self.check_values and not is_finite(host):
             raise ModelFormatError(f"the tensor {prefix}{name} holds values that are not finite", self.gguf.path)
-        self.done += host.data.nbytes
+        self.done += host.nbytes
         self.progress(self.done, self.total)
-        if len(shape) == 1:
-            return self.backend.array(host.values().reshape(-1), prefix + name)
-        rows_only = name == "token_embd.weight" and "output.weight" in self.gguf.tensors
-        weight = self.backend.weight(host, prefix + name, rows_only)
-        self.gguf.release(prefix + name if prefix + name in self.gguf.tensors else prefix + _fused(name))
-        return weight
+        return host
+
+    def upload(self, label: str, hosts: list[HostWeight], rows_only: bool = False) -> Weight:
+        host: HostRows = hosts[0] if len(hosts) == 1 else HostStack(tuple(hosts))
+        return self.backend.weight(host, label, rows_only)
 
     @property
     def total(self) -> int:
@@ -180,6 +256,15 @@ class _Loader:
         unused = [name for name in self.gguf.tensors if name not in self.used]
         if unused:
             warnings.warn(f"{self.gguf.path}: {len(unused)} unknown tensors are ignored: {unused[:5]}", stacklevel=2)
+
+
+def members_of(name: str, present: Collection[str]) -> tuple[str, list[str]]:
+    """The merged tensor a tensor belongs to and all its members, or the tensor itself."""
+    stem, kind = name.rsplit(".", 1)
+    for merged, stems in MERGED.items():
+        if stem in stems and all(f"{other}.weight" in present for other in stems):
+            return f"{merged}.{kind}", [f"{other}.{kind}" for other in stems]
+    return name, [name]
 
 
 def _fused(name: str) -> str:

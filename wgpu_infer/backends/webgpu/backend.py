@@ -19,15 +19,13 @@ from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weight
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.caps import env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
-from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.program import Program, work_of
 from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
-from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostWeight
-from wgpu_infer.contracts.work import Keys
+from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -64,7 +62,7 @@ class WebGPUBackend(Backend):
             kind = np.dtype(dtype)
             return Array(shape, kind, self.runtime.create(math.prod(shape) * kind.itemsize, label), label)
 
-    def weight(self, host: HostWeight, label: str = "", rows_only: bool = False) -> Weight:
+    def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         if reason := missing_format(host.format):
             raise UnsupportedError(f"{label or 'a weight'} in {host.format} does not run on webgpu: {reason}")
         with self.lock:
@@ -83,7 +81,7 @@ class WebGPUBackend(Backend):
             self.runtime.buffers.write(array.payload, np.ascontiguousarray(values, array.dtype))
 
     def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
-        with self.lock, self.runtime.span("read back, waiting for the GPU"):
+        with self.lock:
             raw = self.runtime.buffers.read(array.payload, math.prod(shape) * array.dtype.itemsize)
             return raw.view(array.dtype).reshape(shape)
 
@@ -157,9 +155,6 @@ class WebGPUBackend(Backend):
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)
-
-    def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
-        return GpuTimer(self.runtime, keys)
 
     def describe(self) -> str:
         subgroups = "subgroups" if self.caps.subgroups else "no subgroups"

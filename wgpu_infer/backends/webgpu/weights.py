@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.pack import pack, row_code_bytes, row_scale_bytes
 from wgpu_infer.backends.webgpu.runtime import Runtime
-from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.contracts.host import HostRows
 from wgpu_infer.errors import OutOfMemoryError
 
 UPLOAD_BYTES = 16 << 20  # of codes packed at a time
@@ -23,7 +23,7 @@ class Piece:
     rows: int
 
 
-def upload(runtime: Runtime, host: HostWeight, max_binding: int, label: str) -> tuple[Piece, ...]:
+def upload(runtime: Runtime, host: HostRows, max_binding: int, label: str) -> tuple[Piece, ...]:
     """The weight's pieces, each at most `max_binding` bytes of codes."""
     row_bytes = row_code_bytes(host.format, host.cols)
     if row_bytes > max_binding:
@@ -36,7 +36,7 @@ def upload(runtime: Runtime, host: HostWeight, max_binding: int, label: str) -> 
     )
 
 
-def upload_piece(runtime: Runtime, host: HostWeight, row0: int, rows: int, label: str) -> Piece:
+def upload_piece(runtime: Runtime, host: HostRows, row0: int, rows: int, label: str) -> Piece:
     code_bytes, scale_bytes = row_code_bytes(host.format, host.cols), row_scale_bytes(host.format, host.cols)
     codes = runtime.create(rows * code_bytes, label)
     scales = runtime.create(rows * scale_bytes, label) if scale_bytes else codes
