@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, when run as a script
 
@@ -32,7 +31,6 @@ from benches.wgpu_targets import DEFAULT_ROWS, MOST_DISPATCHES, PEER_THREADS, RO
 from wgpu_infer import LLM
 from wgpu_infer.backends.webgpu.adapters import list_adapters
 from wgpu_infer.errors import DeviceError
-from wgpu_infer.models.transformer import Batch
 
 TOKENS = 32
 TABLE = Table(
@@ -46,7 +44,7 @@ TABLE = Table(
         Column("highest", 7, ".3f"),
         Column("target", 6, ".3f"),
         Column("GB/s", 5, ".1f"),
-        Column("dispatches", 10, ".1f"),
+        Column("dispatches", 10, "d"),
         Column("others", 6, ".2f"),
         Column("same", 7),
         Column("verdict", 7),
@@ -79,20 +77,10 @@ def compare_model(model: str, files: ModelFiles, settings: Settings) -> Iterator
     files.done(path)
 
 
-def dispatches_per_layer(llm: LLM) -> float:
-    """Dispatches of a decode step's second layer, which adds what the first one left, as all others do."""
-    engine = llm._engine
-
-    def count() -> float:
-        model, recorder = engine.model, engine.backend.runtime.recorder  # type: ignore[attr-defined]
-        batch = Batch(np.zeros((1, 4), np.uint32), 1, "decode")
-        engine.backend.flush()
-        delta = model.layer(batch, model.weights.layers[0], engine.cache.layers[0], None)
-        before = recorder.queued
-        model.layer(batch, model.weights.layers[-1], engine.cache.layers[-1], delta)
-        return float(recorder.queued - before)
-
-    return llm._worker.call(count)
+def dispatches_per_layer(llm: LLM) -> int:
+    with llm.profile() as profile:
+        pass
+    return profile.layer_dispatches or 0
 
 
 def compare_row(model: str, row: str, llm: LLM, peer: LlamaCppPeer | None, settings: Settings) -> Row:
@@ -172,8 +160,8 @@ def conclude(rows: list[Row]) -> None:
     asked = [row for row in rows if row["verdict"]]
     reached = [row for row in asked if row["verdict"] == "PASS"]
     click.echo(f"{len(reached)} of {len(asked)} targets reached")
-    most = max((row["dispatches"] for row in rows), default=0.0)
-    click.echo(f"dispatches per layer: {most:g}, at most {MOST_DISPATCHES} are wanted")
+    most = max((row["dispatches"] for row in rows), default=0)
+    click.echo(f"dispatches per layer: {most}, at most {MOST_DISPATCHES} are wanted")
     if any((row["others"] or 0) > TOO_MUCH for row in rows):
         click.echo("some rows were measured beside other work: run those again on a quiet machine")
 

@@ -13,7 +13,7 @@ from wgpu_infer.calibration import Costs, cache_dir, load_or_measure
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
-from wgpu_infer.scheduler import HybridScheduler, work
+from wgpu_infer.scheduler import HybridScheduler
 
 FAST_START = Costs(fixed_s=1e-6, transfer=1e12, flops=1e9, memory=1e10)
 FAST_WORK = Costs(fixed_s=1e-3, transfer=1e10, flops=1e13, memory=1e12)
@@ -79,8 +79,6 @@ def test_attention_over_many_keys_is_counted(scheduler):
     sizes = {"tokens": 1, "heads": 32, "kv_heads": 8, "head_dim": 128, "table_width": 1}
     assert scheduler.explain("attention", {**sizes, "heads": 1, "kv_heads": 1}).startswith("attention: cpu")
     assert scheduler.explain("attention", {**sizes, "tokens": 512, "table_width": 64}).startswith("attention: webgpu")
-    flops, _ = work(OPS["attention"], {}, dict.fromkeys(OPS["attention"].param_names(), 1) | sizes)
-    assert flops == 2 * 2 * 32 * 128 * 64  # scores and values of 64 keys
 
 
 @pytest.mark.parametrize("bad", [{"tokens": "x"}, {"tokens": -1}, {"rows": float("nan")}])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wgpu_infer.backends.webgpu.compute import Device
     from wgpu_infer.llm import LLM, Generation
     from wgpu_infer.models.verify import VerifyReport
+    from wgpu_infer.profile import Profile
     from wgpu_infer.sampling.params import SamplingParams
     from wgpu_infer.scheduler import HybridScheduler
     from wgpu_infer.tokenizer.tokenizer import Tokenizer
@@ -38,6 +39,7 @@ _LAZY = {
     "Tokenizer": "wgpu_infer.tokenizer.tokenizer",
     "Device": "wgpu_infer.backends.webgpu.compute",
     "HybridScheduler": "wgpu_infer.scheduler",
+    "Profile": "wgpu_infer.profile",
     "VerifyReport": "wgpu_infer.models.verify",
 }
 _LAZY_MODULES = {"ops": "wgpu_infer.ops"}
@@ -53,6 +55,7 @@ __all__ = [
     "ModelFormatError",
     "OutOfMemoryError",
     "ParameterError",
+    "Profile",
     "SamplingParams",
     "Tokenizer",
     "TokenizerError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -40,6 +41,7 @@ from wgpu_infer.terminal import LoadingBar, run_cli
 @click.option("--special", is_flag=True, help="Control tokens spelled in the prompt are control tokens.")
 @click.option("--chat", is_flag=True, help="The prompt is a user's message in the model's chat template.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when done.")
+@click.option("--profile", is_flag=True, help="Print the time of every op to standard error; generating is slower.")
 @click.option("--verbose", is_flag=True, help="Print device, seed and timings to standard error.")
 def main(
     prompt: str, model: str | None, device: str, threads: int | None, as_json: bool, verbose: bool, **rest: Any
@@ -51,7 +53,8 @@ def main(
 def generate(
     prompt: str, model: str | None, device: str, threads: int | None, as_json: bool, verbose: bool, rest: dict[str, Any]
 ) -> None:
-    context, kv, special, chat, adapter = (rest.pop(name) for name in ("context", "kv", "special", "chat", "adapter"))
+    names = ("context", "kv", "special", "chat", "adapter", "profile")
+    context, kv, special, chat, adapter, profile = (rest.pop(name) for name in names)
     params = SamplingParams(**{**rest, "logit_bias": dict(map(parse_bias, rest["logit_bias"]))})
     options: dict[str, Any] = {"threads": threads, "context": context, "kv": kv, "adapter": adapter}
     with (
@@ -59,12 +62,15 @@ def generate(
         LLM(model, device, **options, progress=bar.update, compiling=bar.compiling) as llm,
     ):
         source: Any = llm.tokenizer.encode_chat([{"role": "user", "content": prompt}]) if chat else prompt
-        stream = llm.stream(source, params, parse_special=special)
         show = (lambda _text: None) if as_json else write
-        if not as_json and not chat:
-            bar.then(lambda: write(prompt))
-        consume(stream, bar, show)
+        with llm.profile() if profile else contextlib.nullcontext() as timed:
+            stream = llm.stream(source, params, parse_special=special)
+            if not as_json and not chat:
+                bar.then(lambda: write(prompt))
+            consume(stream, bar, show)
         report(stream.result, llm, as_json, verbose)
+        if timed is not None:
+            click.echo(str(timed), err=True)
 
 
 def consume(stream: GenerationStream, bar: LoadingBar, show: Callable[[str], None]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +24,10 @@ from wgpu_infer.engine.worker import EngineWorker, PieceStream
 from wgpu_infer.errors import ContextLengthError, ParameterError, WgpuInferError
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.models.config import ModelConfig
-from wgpu_infer.models.transformer import Transformer
+from wgpu_infer.models.transformer import Transformer, layer_dispatches
 from wgpu_infer.models.verify import PREFILL, VerifyReport, verify
 from wgpu_infer.models.weights import load_weights, products
+from wgpu_infer.profile import Profile
 from wgpu_infer.sampling.params import SamplingParams
 from wgpu_infer.scheduler import HybridScheduler
 from wgpu_infer.tokenizer.tokenizer import Tokenizer
@@ -168,6 +170,21 @@ class LLM:
         sequence = self._sequence(prompt, SamplingParams(max_tokens=steps + PREFILL, temperature=0.0, ignore_eos=True))
         forced = sequence.prompt + self._run([sequence])[0].token_ids
         return self._worker.call(lambda: self._verify(forced[: steps + PREFILL], witness))
+
+    @contextmanager
+    def profile(self) -> Iterator[Profile]:
+        """Times what runs in the block, op by op: `with llm.profile() as p: llm.generate(...)`, then print(p).
+
+        The profile is whole when the block ends; generating is slower meanwhile. Raises UnsupportedError on a GPU
+        without timestamps, ParameterError while another profile is made.
+        """
+        engine, call = self._engine, self._worker.call
+        timer = call(lambda: engine.start_timer())
+        profile = Profile(self.device, call(lambda: layer_dispatches(engine.model, engine.cache.layers)), timer.timing)
+        try:
+            yield profile
+        finally:
+            call(lambda: engine.stop_timer(timer))
 
     def _verify(self, ids: list[int], witness: str | None) -> VerifyReport:
         model = self._engine.model

@@ -18,11 +18,13 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
 from wgpu_infer.backends.registry import open_backend, software_adapter
+from wgpu_infer.backends.timing import Timer
 from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.checks import number
-from wgpu_infer.contracts.contract import PAGE_SLOTS, Op
+from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows, HostWeight
 from wgpu_infer.contracts.table import OPS
+from wgpu_infer.contracts.work import Keys, work
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -98,7 +100,8 @@ class HybridScheduler(Backend):
 
     def choose(self, op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> Choice:
         """The side predicted to be faster for operands that lie in numpy."""
-        flops, moved = work(op, operands, params)
+        needed = work(op, params, weight_format(operands))
+        flops, moved = needed.operations, needed.nbytes
         excluded = dict(self.unavailable)
         seconds = {}
         for name, backend in self.backends.items():
@@ -218,6 +221,9 @@ class HybridScheduler(Backend):
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return self.active.missing(op, fmt)
 
+    def timer(self, keys: Callable[[], Keys | None]) -> Timer:
+        return self.active.timer(keys)
+
     def describe(self) -> str:
         return self.active.describe()
 
@@ -238,20 +244,6 @@ def upload_pages(backend: Backend, host: HostKV) -> KV:
 
 def weight_format(operands: Mapping[str, Any]) -> str | None:
     return next((v.format for v in operands.values() if isinstance(v, HostWeight)), None)
-
-
-def work(op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[float, float]:
-    """FLOPs, and bytes of all operands. Products and attention are counted out, all else as 8 FLOPs an element."""
-    sizes = {spec.name: math.prod(spec.shape(params)) for spec in op.operands if spec.kind != "kv"}
-    weights = {name: v.data.nbytes for name, v in operands.items() if isinstance(v, HostWeight)}
-    moved = float(sum(weights.get(name, 4 * size) for name, size in sizes.items()))
-    if op.name in ("matmul", "matvec"):
-        return 2.0 * params["tokens"] * params["rows"] * params["cols"], moved
-    if op.name == "attention":
-        keys = params["table_width"] * PAGE_SLOTS
-        pages = 2.0 * 4 * keys * params["kv_heads"] * params["head_dim"]
-        return 4.0 * params["tokens"] * params["heads"] * params["head_dim"] * keys, moved + pages
-    return 8.0 * sum(sizes.values()), moved
 
 
 def time_step(backend: Backend, hosts: list[HostWeight], outside: list[HostWeight], layers: int) -> float:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from wgpu_infer.backends.timing import HostTimer, Timer
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
+from wgpu_infer.contracts.work import Keys
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -142,6 +144,10 @@ class Backend(ABC):
         handle = self.empty(values.shape, values.dtype, label)
         self.write(handle, values)
         return handle
+
+    def timer(self, keys: Callable[[], Keys | None]) -> Timer:
+        """What times this backend's ops. `keys`: how many keys the step in hand sees."""
+        return HostTimer(self, keys)
 
     def describe(self) -> str:
         """One line for people: which device this is."""

@@ -11,7 +11,9 @@ from collections import deque
 
 import numpy as np
 
+from wgpu_infer.backends.timing import Timer
 from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
+from wgpu_infer.contracts.work import Keys
 from wgpu_infer.engine.kv_cache import KVCache, bytes_per_page
 from wgpu_infer.engine.sequence import Piece, Sequence
 from wgpu_infer.errors import ContextLengthError, DeviceError, OutOfMemoryError, ParameterError
@@ -147,6 +149,22 @@ class Engine:
         if sequence.slot is not None:
             self.cache.release(sequence.slot)
             sequence.slot = None
+
+    def start_timer(self) -> Timer:
+        """Times every op from now on; programs recorded without that are recorded anew."""
+        timer = self.backend.timer(self.keys)
+        timer.start()
+        self.model.forget_programs()
+        return timer
+
+    def stop_timer(self, timer: Timer) -> None:
+        timer.stop()
+        self.model.forget_programs()
+
+    def keys(self) -> Keys | None:
+        """What the step in hand sees of its sequences, on average."""
+        lengths = [s.computed for s in self.running]
+        return Keys(sum(lengths) / len(lengths), len(lengths)) if lengths else None
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """float32 (tokens, vocab): teacher-forced, outside any generation. The cache must have room for them."""

@@ -102,6 +102,10 @@ class Transformer:
             found = self._programs[key] = self.backend.program(lambda: self.run_pass(batch, cache))
         return found
 
+    def forget_programs(self) -> None:
+        """Passes are recorded anew at their next call."""
+        self._programs.clear()
+
     def run_pass(self, batch: Batch, cache: list[KV]) -> None:
         """All ops of a pass, in order."""
         s, model = self.scratch, self.weights.model
@@ -221,3 +225,27 @@ class Transformer:
 
     def run(self, op: str, *operands: Handle, **params: int | float) -> None:
         self.backend.run(OPS[op], *operands, **params)
+
+
+def layer_dispatches(model: Transformer, cache: list[KV]) -> int | None:
+    """Dispatches that a layer adds to a decode step; None where steps are not lists of dispatches, or one layer is all.
+
+    Of a layer that adds what the one before it left, as all but the first do.
+    """
+    batch, layers = Batch(np.zeros((1, 4), np.uint32), 1, "decode"), model.weights.layers
+
+    def count(number: int) -> int | None:
+        def build() -> None:
+            delta = None
+            for layer, kv in zip(layers[:number], cache, strict=False):
+                delta = model.layer(batch, layer, kv, delta)
+
+        return num_dispatches(model.backend.program(build))
+
+    one, two = (count(number) for number in (1, 2))
+    return None if one is None or two is None or len(layers) < 2 else two - one
+
+
+def num_dispatches(program: Callable[[], None]) -> int | None:
+    found = getattr(program, "dispatches", None)
+    return None if found is None else len(found)

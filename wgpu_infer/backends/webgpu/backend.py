@@ -19,6 +19,7 @@ from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weight
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.caps import env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.program import Program, work_of
 from wgpu_infer.backends.webgpu.recorder import Dispatch
@@ -26,6 +27,7 @@ from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
 from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows
+from wgpu_infer.contracts.work import Keys
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -81,7 +83,7 @@ class WebGPUBackend(Backend):
             self.runtime.buffers.write(array.payload, np.ascontiguousarray(values, array.dtype))
 
     def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
-        with self.lock:
+        with self.lock, self.runtime.span("read back, waiting for the GPU"):
             raw = self.runtime.buffers.read(array.payload, math.prod(shape) * array.dtype.itemsize)
             return raw.view(array.dtype).reshape(shape)
 
@@ -155,6 +157,9 @@ class WebGPUBackend(Backend):
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)
+
+    def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
+        return GpuTimer(self.runtime, keys)
 
     def describe(self) -> str:
         subgroups = "subgroups" if self.caps.subgroups else "no subgroups"

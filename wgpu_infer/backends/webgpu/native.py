@@ -42,6 +42,17 @@ def probe(device: Any) -> None:
     release(create(handle, descriptor))
 
 
+def timestamp_period(queue: Any) -> float:
+    """Nanoseconds per tick of the queue's timestamps; 1, which most GPUs have, where it cannot be asked for."""
+    try:
+        from wgpu.backends.wgpu_native._ffi import lib
+
+        return float(lib.wgpuQueueGetTimestampPeriod(queue._internal))
+    except (AttributeError, ImportError):
+        log.warning("the period of timestamps is not known; taking 1 ns")
+        return 1.0
+
+
 def map_for_reading(buffer: Any, size: int) -> Any:
     """Starts mapping a buffer whose copies are submitted, without wgpu-py's extra empty submit where possible."""
     try:

@@ -61,9 +61,15 @@ class Replay:
 
     def __call__(self) -> None:
         """Encodes all submissions, then submits them. A lost device shows when they are finished, so none is lost."""
+        self.encode()
+        self.submit()
+
+    def encode(self) -> None:
         try:
             self._encode(self._functions, self._device, self._table, PARAMS_BYTES, self._commands)
         except BaseException:
             self._drop(self._functions, self._commands)
             raise
+
+    def submit(self) -> None:
         self._submit(self._functions, self._queue, self._commands, self._commands.ctypes.data)

@@ -57,7 +57,16 @@ class Program:
         if self._replay is None:
             self._replay = self._issue_eagerly if self.eager else Replay(device.handle, split(self.dispatches))
         with device.errors("replaying a step"):
-            self._replay()
+            if self.runtime.timer is None:
+                self._replay()
+            else:
+                self.runtime.timer.step(self, self._stages(self._replay))
+
+    def _stages(self, replay: Callable[[], None]) -> list[tuple[str, Callable[[], None]]]:
+        """What a call does, in the parts that a profile tells apart."""
+        if isinstance(replay, Replay):
+            return [("encode", replay.encode), ("submit", replay.submit)]
+        return [("encode and submit", replay)]
 
     def _issue_eagerly(self) -> None:
         for dispatch in self.dispatches:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wgpu_infer.backends.timing import Span
 from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
 from wgpu_infer.backends.webgpu.recorder import Dispatch, Recorder
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from wgpu_infer.backends.timing import Rates
+    from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 
 
 class Runtime:
@@ -25,6 +32,16 @@ class Runtime:
         self.recorder = Recorder(device)
         self.buffers = Buffers(device, self.recorder)
         self.pipelines = Pipelines(device)
+        self.timer: GpuTimer | None = None  # while a profile is made
+        self.rates: Rates | None = None  # what the device reaches, once measured
+
+    @contextmanager
+    def span(self, what: str) -> Iterator[None]:
+        """CPU time for the profile, if one is made."""
+        start = time.perf_counter()
+        yield
+        if self.timer is not None:
+            self.timer.timing.spans.append(Span(what, start, time.perf_counter() - start))
 
     def create(self, nbytes: int, label: str = "") -> GpuBuffer:
         """A zeroed buffer. Memory that was dropped is free only after the device has been waited for."""
