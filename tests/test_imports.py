@@ -14,6 +14,7 @@ LAYERS = [  # from the bottom; a module imports only from layers below its own, 
     [
         "wgpu_infer.errors",
         "wgpu_infer.checks",
+        "wgpu_infer.kept",
         "wgpu_infer.__version__",
         "cpu_fallback",
         "wgpu_infer.formats",

@@ -9,10 +9,11 @@ import pytest
 
 import wgpu_infer as wi
 from wgpu_infer.backends.reference import ReferenceBackend
-from wgpu_infer.calibration import Costs, cache_dir, load_or_measure
+from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
+from wgpu_infer.kept import cache_dir
 from wgpu_infer.scheduler import HybridScheduler
 
 FAST_START = Costs(fixed_s=1e-6, transfer=1e12, flops=1e9, memory=1e10)

@@ -6,23 +6,22 @@ which bytes get there and back, and rates of arithmetic and of memory. They are 
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wgpu_infer import kept
 from wgpu_infer.backends.base import Array, Backend
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
 
 VERSION = 1
+FILE = "calibration.json"
 REPEATS = 5
 MATMUL = (
     128,
@@ -98,38 +97,15 @@ def _median(call: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def cache_dir() -> Path | None:
-    """Where measurements are kept: WGPU_INFER_CACHE, or the user's cache folder; None for a user without a home."""
-    if custom := os.environ.get("WGPU_INFER_CACHE"):
-        return Path(custom)
-    base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(base or Path.home() / ".cache") / "wgpu_infer"
-    except RuntimeError:  # no home folder
-        return None
-
-
 def load_or_measure(backend: Backend) -> Costs:
     """The costs kept for this device, else measured now and kept where the cache can be written."""
-    folder = cache_dir()
-    if folder is None:
-        return measure(backend)
-    path = folder / "calibration.json"
-    known = _load(path)
+    known = kept.load(FILE)
     key = f"{VERSION}|{backend.describe()}"
     costs = _costs_in(known.get(key))
     if costs is None:
         costs = measure(backend)
-        _save(path, {**known, key: asdict(costs)})
+        kept.save(FILE, known | {key: asdict(costs)})
     return costs
-
-
-def _load(path: Path) -> dict:
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _costs_in(entry: Any) -> Costs | None:
@@ -139,13 +115,3 @@ def _costs_in(entry: Any) -> Costs | None:
         return costs if all(math.isfinite(figure) and figure > 0 for figure in asdict(costs).values()) else None
     except TypeError:
         return None
-
-
-def _save(path: Path, known: dict) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(known, indent=1))
-        part.replace(path)
-    except OSError:
-        pass  # measured again next time

@@ -101,6 +101,37 @@ def _verify(model: str | None, device: str, adapter: str | None, witness: str | 
         raise SystemExit(1)
 
 
+@main.command()
+@click.option("--model", metavar="FILE", help="GGUF file; default: the model that comes with the package.")
+@click.option("--adapter", help="WebGPU adapter: its number in `wgpu-infer doctor`, or part of its name.")
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="At most, apart from loading.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def tune(model: str | None, adapter: str | None, seconds: float, as_json: bool) -> None:
+    """Measure which variants of a model's kernels are fastest on this GPU, and keep the choice."""
+    run_cli(lambda: _tune(model, adapter, seconds, as_json))
+
+
+def _tune(model: str | None, adapter: str | None, seconds: float, as_json: bool) -> None:
+    from wgpu_infer.kept import cache_dir
+    from wgpu_infer.llm import LLM
+
+    with LoadingBar() as bar, LLM(model, "webgpu", adapter=adapter, progress=bar.update) as llm:
+        found = {"device": llm.device, "kept": str(cache_dir()), "tuned": [vars(tuned) for tuned in llm.tune(seconds)]}
+        bar.finish()
+    print_either(found, render_tuned, as_json)
+
+
+def render_tuned(found: dict[str, Any]) -> str:
+    lines = [
+        f"{t['what']}: {t['variant']}, {1e6 * t['chosen_s']:.1f} us (the default of {t['candidates']} variants: "
+        f"{1e6 * t['default_s']:.1f} us)"
+        for t in found["tuned"]
+    ]
+    return "\n".join(
+        [found["device"], *(lines or ["there is nothing to choose from for this model"]), f"kept in {found['kept']}"]
+    )
+
+
 def print_either(found: Any, render: Any, as_json: bool) -> None:
     click.echo(json.dumps(found, indent=1, default=str) if as_json else render(found))
 

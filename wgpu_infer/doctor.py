@@ -8,8 +8,8 @@ from typing import Any
 
 from wgpu_infer.backends.base import Backend
 from wgpu_infer.backends.registry import open_backend
-from wgpu_infer.calibration import cache_dir
 from wgpu_infer.errors import DeviceError
+from wgpu_infer.kept import cache_dir
 
 PACKAGES = ("wgpu-infer", "wgpu", "numba", "llvmlite", "numpy", "tokenizers")
 FEATURES = {  # what a missing feature costs

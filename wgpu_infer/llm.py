@@ -16,7 +16,8 @@ import numpy as np
 
 from wgpu_infer.backends.base import Backend
 from wgpu_infer.backends.registry import NAMES, open_backend
-from wgpu_infer.checks import shown, whole
+from wgpu_infer.backends.timing import Tuned
+from wgpu_infer.checks import number, shown, whole
 from wgpu_infer.contracts.host import check_kv
 from wgpu_infer.engine.engine import MAX_SEQUENCES, PREFILL_TOKENS, Engine
 from wgpu_infer.engine.sequence import FinishReason, Piece, Sequence, Timings
@@ -170,6 +171,15 @@ class LLM:
         sequence = self._sequence(prompt, SamplingParams(max_tokens=steps + PREFILL, temperature=0.0, ignore_eos=True))
         forced = sequence.prompt + self._run([sequence])[0].token_ids
         return self._worker.call(lambda: self._verify(forced[: steps + PREFILL], witness))
+
+    def tune(self, seconds: float = 60.0) -> list[Tuned]:
+        """Measures which variants of this model's kernels are fastest on this GPU, and keeps the choice on disk.
+
+        The choices serve models of the same shapes that are loaded later. Empty where nothing can be chosen. A choice
+        can change results in the last bits. Waits until nothing is running.
+        """
+        seconds, engine = number("seconds", seconds, 0, 1e6), self._engine
+        return self._worker.call(lambda: engine.tune(seconds, again=True), lambda: engine.is_idle)
 
     @contextmanager
     def profile(self) -> Iterator[Profile]:

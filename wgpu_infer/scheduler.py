@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
 from wgpu_infer.backends.registry import open_backend, software_adapter
-from wgpu_infer.backends.timing import Timer
+from wgpu_infer.backends.timing import Timer, Tuned
 from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.checks import number
 from wgpu_infer.contracts.contract import Op
@@ -220,6 +220,13 @@ class HybridScheduler(Backend):
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return self.active.missing(op, fmt)
+
+    @property
+    def tune_seconds(self) -> float:  # type: ignore[override]
+        return self.active.tune_seconds
+
+    def tune(self, programs: Sequence[Callable[[], None]], seconds: float, again: bool = False) -> list[Tuned]:
+        return self.active.tune(programs, seconds, again)
 
     def timer(self, keys: Callable[[], Keys | None]) -> Timer:
         return self.active.timer(keys)

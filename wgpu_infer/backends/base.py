@@ -7,14 +7,14 @@ once (reference, cpu) or queue it (webgpu), so nothing may depend on when an op 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from wgpu_infer.backends.timing import HostTimer, Timer
+from wgpu_infer.backends.timing import HostTimer, Timer, Tuned
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
 from wgpu_infer.contracts.work import Keys
@@ -72,6 +72,7 @@ class Backend(ABC):
 
     name: str
     compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of all
+    tune_seconds: float = 0.0  # spent on `tune` when a model is loaded
     is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 
     @abstractmethod
@@ -144,6 +145,10 @@ class Backend(ABC):
         handle = self.empty(values.shape, values.dtype, label)
         self.write(handle, values)
         return handle
+
+    def tune(self, programs: Sequence[Callable[[], None]], seconds: float, again: bool = False) -> list[Tuned]:
+        """Chooses the fastest variants of the programs' ops, within a budget of seconds; `again`: also known ones."""
+        return []
 
     def timer(self, keys: Callable[[], Keys | None]) -> Timer:
         """What times this backend's ops. `keys`: how many keys the step in hand sees."""

@@ -56,6 +56,17 @@ class Rates:
     int8: float
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """What was measured for one op, format and shape: seconds of the default and of the variant that is used now."""
+
+    what: str
+    variant: str
+    candidates: int
+    default_s: float
+    chosen_s: float
+
+
 @dataclass
 class Timing:
     """What a timer has gathered."""

@@ -11,7 +11,7 @@ from collections import deque
 
 import numpy as np
 
-from wgpu_infer.backends.timing import Timer
+from wgpu_infer.backends.timing import Timer, Tuned
 from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.contracts.work import Keys
 from wgpu_infer.engine.kv_cache import KVCache, bytes_per_page
@@ -38,6 +38,8 @@ class Engine:
         self.running: list[Sequence] = []
         self.cache = make_cache(model, kv_dtype)
         model.warm_up(self.cache.layers)
+        if self.backend.tune_seconds > 0:
+            self.tune(self.backend.tune_seconds)
 
     def step(self) -> Pieces:
         """Admit, choose a batch, run it, pick tokens, hand out what became certain."""
@@ -150,6 +152,18 @@ class Engine:
             self.cache.release(sequence.slot)
             sequence.slot = None
 
+    def tune(self, seconds: float, again: bool = False) -> list[Tuned]:
+        """Chooses the device's fastest variants for this model's steps; nothing may be running."""
+        batches = [
+            Batch(np.zeros((1, 4), np.uint32), 1, "decode"),
+            Batch(prompt_index(self.model.max_tokens), 1, "prefill"),
+        ]
+        found = self.backend.tune([self.model.program(b, self.cache.layers) for b in batches], seconds, again)
+        if found:
+            self.model.forget_programs()
+            self.model.warm_up(self.cache.layers)
+        return found
+
     def start_timer(self) -> Timer:
         """Times every op from now on; programs recorded without that are recorded anew."""
         timer = self.backend.timer(self.keys)
@@ -191,6 +205,13 @@ def make_cache(model: Transformer, kv_dtype: str) -> KVCache:
             if not extra:
                 raise
             extra //= 4
+
+
+def prompt_index(tokens: int) -> np.ndarray:
+    """The index of one prompt of that many tokens, in the first sequence's slot."""
+    index = np.zeros((tokens, 4), np.uint32)
+    index[:, 2] = np.arange(tokens)
+    return index
 
 
 def is_usable(logits: np.ndarray) -> bool:

@@ -9,12 +9,14 @@ own. Calls from several threads are serialised. Only `read` (and very large writ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.timing import Tuned
 from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weights
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.caps import env_flag
@@ -24,9 +26,12 @@ from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.program import Program, work_of
 from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
+from wgpu_infer.backends.webgpu.tuning import Choices, Tuner, budget
+from wgpu_infer.backends.webgpu.variants import Variant
 from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
 from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows
+from wgpu_infer.contracts.table import OPS
 from wgpu_infer.contracts.work import Keys
 from wgpu_infer.errors import UnsupportedError
 
@@ -54,6 +59,8 @@ class WebGPUBackend(Backend):
         self.runtime = Runtime(self.device)
         self.is_software = self.device.info.kind == "software"
         self.lock = self.runtime.lock
+        self.choices = Choices(self.device)
+        self.tune_seconds = budget(self.is_software)
         self._recording: list[Dispatch] | None = None
         selftest.run(self.runtime)
         wanted = env_flag("WGPU_INFER_EAGER") if eager is None else eager
@@ -129,7 +136,7 @@ class WebGPUBackend(Backend):
     def _prepare(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> Dispatch:
         accesses = tuple(access for _, access, _ in lower_webgpu(op))
         fmt = format_of(operands)
-        variant = variants.choose(op, fmt, params, self.caps)
+        variant = self.choices.pick(op, fmt, params, self.caps)
         module = shader.module_of(variant, fmt, self.caps)
         return self.runtime.prepare(
             op.name,
@@ -157,6 +164,18 @@ class WebGPUBackend(Backend):
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)
+
+    def tune(self, programs: Sequence[Callable[[], None]], seconds: float, again: bool = False) -> list[Tuned]:
+        """Runs single ops of the programs: what their buffers hold afterwards means nothing."""
+        with self.lock:
+            dispatches = [d for program in programs if isinstance(program, Program) for d in program.dispatches]
+            return Tuner(self.runtime, self.choices, self.caps, self._with_variant).tune(dispatches, seconds, again)
+
+    def _with_variant(self, d: Dispatch, variant: Variant) -> Dispatch:
+        op = OPS[d.op]
+        accesses = tuple(access for _, access, _ in lower_webgpu(op))
+        pipeline = self.runtime.pipelines.pipeline(shader.module_of(variant, d.format, self.caps), accesses)
+        return replace(d, pipeline=pipeline, groups=variants.groups(op, d.params, variant))
 
     def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
         return GpuTimer(self.runtime, keys)
