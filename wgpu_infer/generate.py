@@ -42,7 +42,7 @@ from wgpu_infer.terminal import LoadingBar, run_cli
 @click.option("--chat", is_flag=True, help="The prompt is a user's message in the model's chat template.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when done.")
 @click.option("--profile", is_flag=True, help="Print the time of every op to standard error; generating is slower.")
-@click.option("--verbose", is_flag=True, help="Print device, seed and timings to standard error.")
+@click.option("--verbose", is_flag=True, help="Print device, memory, seed and timings to standard error.")
 def main(
     prompt: str, model: str | None, device: str, threads: int | None, as_json: bool, verbose: bool, **rest: Any
 ) -> None:
@@ -97,6 +97,7 @@ def report(result: Generation, llm: LLM, as_json: bool, verbose: bool) -> None:
         click.echo(f"device: {llm.device}", err=True)
         for name, why in llm.passed_over.items():
             click.echo(f"not used: {name}: {why}", err=True)
+        click.echo(f"memory: {llm.memory()}", err=True)
         click.echo(f"seed: {result.seed}  finish: {result.finish_reason}", err=True)
         click.echo(rate("prompt", t.prompt_tokens, t.prefill_s), err=True)
         click.echo(

@@ -15,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from wgpu_infer.backends.base import Backend
+from wgpu_infer.backends.memory import Memory
 from wgpu_infer.backends.registry import NAMES, open_backend
 from wgpu_infer.backends.timing import Tuned
 from wgpu_infer.checks import number, shown, whole
@@ -211,6 +212,10 @@ class LLM:
     def passed_over(self) -> dict[str, str]:
         """Backends that device="auto" did not take, and why; empty where a device was named."""
         return dict(getattr(self._engine.backend, "unavailable", {}))
+
+    def memory(self) -> Memory:
+        """What the model holds on its device."""
+        return self._engine.backend.memory()
 
     def close(self) -> None:
         """Ends running generations, gives back the device and the file. Nothing of it may be used afterwards."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight
+from wgpu_infer.backends.memory import Memory
 from wgpu_infer.backends.registry import open_backend, software_adapter
 from wgpu_infer.backends.timing import Timer, Tuned
 from wgpu_infer.calibration import Costs, load_or_measure
@@ -188,6 +189,12 @@ class HybridScheduler(Backend):
 
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         self.active.run(op, *operands, **params)
+
+    def expect_weights(self, nbytes: int) -> None:
+        self.active.expect_weights(nbytes)
+
+    def memory(self) -> Memory:
+        return self.active.memory()
 
     def can_act8(self, fmt: str) -> bool:
         return self.active.can_act8(fmt)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from wgpu_infer.backends.memory import Memory
 from wgpu_infer.backends.timing import HostTimer, Timer, Tuned
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
@@ -113,6 +114,13 @@ class Backend(ABC):
     @abstractmethod
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         """Why this backend cannot run the op (with that weight format or KV type), or None when it can."""
+
+    @abstractmethod
+    def memory(self) -> Memory:
+        """What it holds."""
+
+    def expect_weights(self, nbytes: int) -> None:  # noqa: B027 (only some backends lay weights side by side)
+        """Says how many bytes of weights are about to come, as they are in their file."""
 
     def can_act8(self, fmt: str) -> bool:
         """Whether products with weights of this format take int8 activations (matvec_act8, matmul_act8)."""

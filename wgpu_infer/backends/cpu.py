@@ -33,6 +33,7 @@ from wgpu_infer.backends.cpu_operands import (
     zeros,
 )
 from wgpu_infer.backends.cpu_pages import PAGE_FORMATS
+from wgpu_infer.backends.memory import Ledger, Memory
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows, HostWeight, check_kv
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
@@ -69,6 +70,7 @@ class CPUBackend(Backend):
         self._kernels = load_kernels()
         self._gate = self._kernels.threads.gate()
         self._lock = threading.RLock()  # of the scratch memory and the recording
+        self._ledger = Ledger()
         self._recording: list[tuple[Any, Call]] | None = None
         self.threads: int = self._kernels.threads.physical_cores() if threads is None else self._checked(threads)
         self._workspace = zeros((1,), np.float32, "a workspace")
@@ -85,7 +87,9 @@ class CPUBackend(Backend):
     # -- handles ---------------------------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
-        return Array(shape, np.dtype(dtype), Buffer(zeros((math.prod(shape),), dtype, label)), label)
+        payload = Buffer(zeros((math.prod(shape),), dtype, label))
+        self._ledger.hold("arrays", payload.flat.nbytes, payload)
+        return Array(shape, np.dtype(dtype), payload, label)
 
     def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
         if reason := self._missing_format(host.format):
@@ -97,6 +101,8 @@ class CPUBackend(Backend):
         weight = Weight(host.rows, host.cols, host.format, Blocks(raw, quants.get_format(host.format).ggml_type), label)
         if not rows_only:
             self._pack(weight, host)
+        blocks = weight.payload
+        self._ledger.hold("weights", host.nbytes if blocks.packed is None else blocks.packed.nbytes, blocks)
         return weight
 
     def _pack(self, weight: Weight, host: HostRows) -> None:
@@ -117,6 +123,7 @@ class CPUBackend(Backend):
         check_kv(dtype, head_dim)
         item, *shapes = self._kernels.kv.storage(dtype, head_dim)
         payload = Pages(*(zeros((pages, kv_heads, *shape), item, "the KV cache") for shape in shapes))
+        self._ledger.hold("kv", payload.k.nbytes + payload.v.nbytes, payload)
         return KV(pages, kv_heads, head_dim, dtype, table, payload)
 
     def can_act8(self, fmt: str) -> bool:
@@ -127,7 +134,12 @@ class CPUBackend(Backend):
             raise TypeError(f"int8 activations of {cols} columns: they come in blocks of {ACT8_BLOCK}")
         blocks = rows * cols // ACT8_BLOCK
         sizes = ((rows * cols, np.int8), (blocks, np.float32), (2 * blocks, np.int16))
-        return Act8(rows, cols, Int8Blocks(*(Buffer(zeros((n,), kind, label)) for n, kind in sizes)), label)
+        payload = Int8Blocks(*(Buffer(zeros((n,), kind, label)) for n, kind in sizes))
+        self._ledger.hold("arrays", rows * cols + 8 * blocks, payload)
+        return Act8(rows, cols, payload, label)
+
+    def memory(self) -> Memory:
+        return self._ledger.memory()
 
     def write(self, array: Array, values: np.ndarray) -> None:
         array.payload.flat[: values.size] = values.reshape(-1)

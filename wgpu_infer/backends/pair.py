@@ -14,6 +14,7 @@ import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
 from wgpu_infer.backends.compare import KEYS, VALUES, Disagreement, compare, compare_act8
+from wgpu_infer.backends.memory import Memory
 from wgpu_infer.contracts.contract import Op, Operand
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
 
@@ -79,6 +80,9 @@ class PairBackend(Backend):
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return self.primary.missing(op, fmt)
+
+    def memory(self) -> Memory:
+        return self.primary.memory()
 
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         check_operands(op, operands, params)

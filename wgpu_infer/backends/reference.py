@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.memory import Ledger, Memory
 from wgpu_infer.contracts.contract import Op, Operand, as_outputs
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows
 
@@ -23,16 +24,25 @@ class ReferenceBackend(Backend):
 
     def __init__(self, int8_formats: Collection[str] = ()):
         self._int8_formats = frozenset(int8_formats)
+        self._ledger = Ledger()
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
-        return Array(shape, np.dtype(dtype), np.zeros(math.prod(shape), dtype), label)
+        payload = np.zeros(math.prod(shape), dtype)
+        self._ledger.hold("arrays", payload.nbytes, payload)
+        return Array(shape, np.dtype(dtype), payload, label)
 
     def weight(self, host: HostRows, label: str = "", rows_only: bool = False) -> Weight:
+        self._ledger.hold("weights", host.nbytes, host)
         return Weight(host.rows, host.cols, host.format, host, label)
 
     def kv(self, pages: int, kv_heads: int, head_dim: int, table: Array, dtype: str) -> KV:
         rows = table.payload.reshape(table.shape)
-        return KV(pages, kv_heads, head_dim, dtype, table, HostKV.zeros(pages, kv_heads, head_dim, rows, dtype))
+        payload = HostKV.zeros(pages, kv_heads, head_dim, rows, dtype)
+        self._ledger.hold("kv", payload.k.nbytes + payload.v.nbytes, payload)
+        return KV(pages, kv_heads, head_dim, dtype, table, payload)
+
+    def memory(self) -> Memory:
+        return self._ledger.memory()
 
     def write(self, array: Array, values: np.ndarray) -> None:
         array.payload[: values.size] = values.reshape(-1)
@@ -51,7 +61,9 @@ class ReferenceBackend(Backend):
         return fmt in self._int8_formats
 
     def act8(self, rows: int, cols: int, label: str = "") -> Act8:
-        return Act8(rows, cols, HostAct8.zeros(rows, cols), label)
+        payload = HostAct8.zeros(rows, cols)
+        self._ledger.hold("arrays", payload.codes.nbytes + payload.scales.nbytes, payload)
+        return Act8(rows, cols, payload, label)
 
     def write_act8(self, array: Act8, values: HostAct8) -> None:
         head(array, len(values.codes)).assign(values)

@@ -23,6 +23,7 @@ from wgpu_infer.sampling.chain import sample
 PREFILL_TOKENS = 128  # tokens of a prefill step: enough to reuse weights, short enough to interrupt
 MAX_SEQUENCES = 32  # that run at once; more wait
 KV_BUDGET = 1 << 30  # bytes of KV pages beyond what one full context needs
+SOFTWARE_KV_BUDGET = 32 << 20  # on a software adapter, which takes all of them from the machine at the first step
 
 Pieces = list[tuple[Sequence, Piece]]
 
@@ -196,7 +197,8 @@ class Engine:
 def make_cache(model: Transformer, kv_dtype: str) -> KVCache:
     """Pages for one full context, and beyond it as many as the sequences, the budget and the device have use for."""
     per_context = ceil_div(model.context, PAGE_SLOTS)
-    extra = min(KV_BUDGET // bytes_per_page(model.config, kv_dtype), per_context * (MAX_SEQUENCES - 1))
+    budget = SOFTWARE_KV_BUDGET if model.backend.is_software else KV_BUDGET
+    extra = min(budget // bytes_per_page(model.config, kv_dtype), per_context * (MAX_SEQUENCES - 1))
     while True:
         try:
             pages = per_context + extra

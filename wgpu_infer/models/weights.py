@@ -129,6 +129,7 @@ class _Loader:
     def load(self) -> Weights:
         arch = self.config.arch
         self.check_all()
+        self.backend.expect_weights(self.total)
         table = self.checked("", "token_embd.weight", MODEL["token_embd.weight"])
         embedding = self.upload("token_embd.weight", [table], "output.weight" in self.gguf.tensors)
         model = self.group("", model_tensors(arch), MODEL_OPTIONAL)

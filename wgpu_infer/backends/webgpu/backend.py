@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, check_operands
+from wgpu_infer.backends.memory import Memory
 from wgpu_infer.backends.timing import Tuned
 from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weights
 from wgpu_infer.backends.webgpu.buffers import GpuBuffer
@@ -82,7 +83,7 @@ class WebGPUBackend(Backend):
         pages.check_pages(dtype, head_dim)
         size = 4 * pages.page_words(dtype, pages_, kv_heads, head_dim)
         with self.lock:
-            buffers = (self.runtime.create(size, "keys"), self.runtime.create(size, "values"))
+            buffers = (self.runtime.create_pages(size, "keys"), self.runtime.create_pages(size, "values"))
             return KV(pages_, kv_heads, head_dim, dtype, table, buffers)
 
     def write(self, array: Array, values: np.ndarray) -> None:
@@ -179,6 +180,14 @@ class WebGPUBackend(Backend):
 
     def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
         return GpuTimer(self.runtime, keys)
+
+    def expect_weights(self, nbytes: int) -> None:
+        with self.lock:
+            self.runtime.arenas.expect(nbytes)
+
+    def memory(self) -> Memory:
+        with self.lock:
+            return self.runtime.memory()
 
     def describe(self) -> str:
         subgroups = "subgroups" if self.caps.subgroups else "no subgroups"

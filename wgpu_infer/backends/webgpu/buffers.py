@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from typing import Any
@@ -12,48 +13,48 @@ from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.adapters import open_wgpu
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.recorder import Recorder
-from wgpu_infer.errors import DeviceError, OutOfMemoryError
+from wgpu_infer.errors import DeviceError
 
-CHUNK = 64 << 20  # bytes per write or read; wgpu keeps a copy of each write until it is submitted
-UNWAITED = 4 * CHUNK  # bytes written before waiting for the device, which frees those copies
+CHUNK = 16 << 20  # bytes per write or read; wgpu keeps a copy of each write until it is submitted
+UNWAITED = 2 * CHUNK  # bytes written before waiting for the device, which frees those copies
 MAP_SECONDS = 600.0  # longest wait for the device's work
 PROBE_SECONDS = 2.0
 
 
 class GpuBuffer:
-    """A storage buffer of `size` bytes. `serial` is never used twice."""
+    """`size` bytes of wgpu's buffer `handle` from `offset` on, to be bound. `serial` is never used twice."""
 
-    def __init__(self, handle: Any, size: int, serial: int):
-        self.handle, self.size, self.serial = handle, size, serial
+    _serials = itertools.count()
+
+    def __init__(self, handle: Any, size: int, offset: int = 0):
+        self.handle, self.size, self.offset = handle, size, offset
+        self.serial = next(self._serials)
 
 
 class Buffers:
-    """Creates, writes and reads the buffers of one device."""
+    """Creates, writes and reads the buffers of one device. `created` counts what was made of it."""
 
     def __init__(self, device: GpuDevice, recorder: Recorder):
         self.device, self.recorder = device, recorder
-        self.allocated = 0
-        self._serial = 0
+        self.created = 0
         self._unsubmitted = self._unwaited = 0
         self._staging: Any = None
 
-    def create(self, nbytes: int, label: str = "") -> GpuBuffer:
-        """A zeroed buffer. OutOfMemoryError where the device has no room or cannot bind so much at once."""
-        size = max(16, -(-nbytes // 16) * 16)
-        if size > self.device.max_binding:
-            raise OutOfMemoryError(
-                f"{label or 'an array'} needs {size} bytes; {self.device.info.name} binds at most "
-                f"{self.device.max_binding} at once"
-            )
+    @property
+    def staging_bytes(self) -> int:
+        return self._staging.size if self._staging else 0
+
+    def create(self, size: int, label: str = "") -> Any:
+        """wgpu's buffer, zeroed. OutOfMemoryError where the device has no room."""
         usage = open_wgpu().BufferUsage
+        return self._create(size, label, usage.STORAGE | usage.COPY_SRC | usage.COPY_DST)
+
+    def _create(self, size: int, label: str, usage: Any) -> Any:
         self.device.check_alive()
         with self.device.errors(f"allocating {size} bytes{f' for {label}' if label else ''}"):
-            handle = self.device.handle.create_buffer(
-                size=size, usage=usage.STORAGE | usage.COPY_SRC | usage.COPY_DST, label=label
-            )
-        self._serial += 1
-        self.allocated += size
-        return GpuBuffer(handle, size, self._serial)
+            handle = self.device.handle.create_buffer(size=size, usage=usage, label=label)
+        self.created += 1
+        return handle
 
     def write(self, buffer: GpuBuffer, data: np.ndarray, offset: int = 0) -> None:
         """Contiguous data of 4-byte items to a byte offset, after everything queued before."""
@@ -65,7 +66,7 @@ class Buffers:
         for start in range(0, raw.size, CHUNK):
             part = raw[start : start + CHUNK]
             with self.device.errors(f"writing {part.size} bytes"):
-                self.device.handle.queue.write_buffer(buffer.handle, offset + start, part)
+                self.device.handle.queue.write_buffer(buffer.handle, buffer.offset + offset + start, part)
             self._account(part.size)
 
     def _account(self, written: int) -> None:
@@ -83,7 +84,7 @@ class Buffers:
         for start in range(0, nbytes, CHUNK):
             size = min(CHUNK, nbytes - start)
             staging = self._reserve_staging(size)
-            self.recorder.copy(buffer.handle, start, staging, size)
+            self.recorder.copy(buffer.handle, buffer.offset + start, staging, size)
             self.recorder.flush()
             out[start : start + size] = self._take(staging, size)
         return out
@@ -99,10 +100,9 @@ class Buffers:
     def _reserve_staging(self, nbytes: int) -> Any:
         self.device.check_alive()
         if self._staging is None or self._staging.size < nbytes:
-            size = max(1 << 16, 1 << math.ceil(math.log2(nbytes)))
             usage = open_wgpu().BufferUsage
-            with self.device.errors(f"allocating {size} bytes for reading back"):
-                self._staging = self.device.handle.create_buffer(size=size, usage=usage.MAP_READ | usage.COPY_DST)
+            size = max(1 << 16, 1 << math.ceil(math.log2(nbytes)))
+            self._staging = self._create(size, "reading back", usage.MAP_READ | usage.COPY_DST)
         return self._staging
 
     def _take(self, staging: Any, nbytes: int) -> np.ndarray:

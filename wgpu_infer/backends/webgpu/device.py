@@ -42,6 +42,7 @@ class GpuDevice:
             self.handle: Any = self.info.handle.request_device_sync(
                 required_features=list(self.features), required_limits=required_limits(self.caps)
             )
+            self._no_bindings = self.handle.create_bind_group_layout(entries=[])  # kept: see native.probe
         self.limits: dict[str, int] = dict(self.handle.limits)
         self.lost: str | None = None
 
@@ -70,7 +71,7 @@ class GpuDevice:
 
     def close(self) -> None:
         self.lost = self.lost or "the WebGPU device was closed"
-        self.handle = None
+        self.handle = self._no_bindings = None
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:

@@ -35,13 +35,13 @@ class Pipelines:
         return self._pipelines[module]
 
     def bind(self, accesses: Accesses, buffers: Sequence[GpuBuffer]) -> Any:
-        """The bind group of these whole buffers, made when first asked for and kept while they all live."""
+        """The bind group of these buffers, made when first asked for and kept while they all live."""
         self.drop_dead()
         key = (accesses, tuple(buffer.serial for buffer in buffers))
         if key not in self._groups:
             layout, _ = self._layout(accesses)
             entries = [
-                {"binding": i, "resource": {"buffer": buffer.handle, "offset": 0, "size": buffer.size}}
+                {"binding": i, "resource": {"buffer": buffer.handle, "offset": buffer.offset, "size": buffer.size}}
                 for i, buffer in enumerate(buffers)
             ]
             with self.device.errors("binding buffers"):

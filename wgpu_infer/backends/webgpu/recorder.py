@@ -72,6 +72,12 @@ class Recorder:
             self._end_pass()
             encoder.copy_buffer_to_buffer(source, offset, target, 0, -(-nbytes // 4) * 4)
 
+    def clear(self, buffer: Any, nbytes: int) -> None:
+        with self.device.errors("recording a clearing"):
+            encoder = self._open_encoder()
+            self._end_pass()
+            encoder.clear_buffer(buffer, 0, nbytes)
+
     def flush(self) -> None:
         """Submits what is queued."""
         if self._encoder is None:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wgpu_infer.backends.memory import Ledger, Memory
 from wgpu_infer.backends.timing import Span
+from wgpu_infer.backends.webgpu.arenas import Arenas
 from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
+from wgpu_infer.backends.webgpu.pool import Pool
 from wgpu_infer.backends.webgpu.recorder import Dispatch, Recorder
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
@@ -32,6 +35,9 @@ class Runtime:
         self.recorder = Recorder(device)
         self.buffers = Buffers(device, self.recorder)
         self.pipelines = Pipelines(device)
+        self.ledger = Ledger()
+        self.pool = Pool(self._allocate, self.recorder.clear, device.max_binding)
+        self.arenas = Arenas(self._allocate_weights, device.limits["max-buffer-size"])
         self.timer: GpuTimer | None = None  # while a profile is made
         self.rates: Rates | None = None  # what the device reaches, once measured
 
@@ -44,15 +50,46 @@ class Runtime:
             self.timer.timing.spans.append(Span(what, start, time.perf_counter() - start))
 
     def create(self, nbytes: int, label: str = "") -> GpuBuffer:
-        """A zeroed buffer. Memory that was dropped is free only after the device has been waited for."""
+        """A zeroed buffer from the pool. OutOfMemoryError also where the device cannot bind so much at once."""
+        return self.pool.lease(self._checked(nbytes, label), label)
+
+    def create_pages(self, nbytes: int, label: str = "") -> GpuBuffer:
+        """A zeroed buffer of its own for keys or values."""
+        size = self._checked(nbytes, label)
+        handle = self._allocate(size, label)
+        self.ledger.hold("kv", size, handle)
+        return GpuBuffer(handle, size)
+
+    def memory(self) -> Memory:
+        pool, staging = self.pool, self.buffers.staging_bytes
+        rest = (pool.reserved + staging, pool.used + staging, pool.high_water + staging, self.buffers.created)
+        return Memory(self.ledger.bytes("weights"), self.ledger.bytes("kv"), *rest)
+
+    def _checked(self, nbytes: int, label: str) -> int:
+        """The size of a buffer for nbytes, also for none."""
+        self.device.check_alive()
+        size = max(16, -(-nbytes // 16) * 16)
+        if size > self.device.max_binding:
+            raise OutOfMemoryError(
+                f"{label or 'an array'} needs {size} bytes; {self.device.info.name} binds at most "
+                f"{self.device.max_binding} at once"
+            )
+        return size
+
+    def _allocate(self, size: int, label: str) -> Any:
+        """wgpu's buffer. What is dropped is freed only after the device has been waited for."""
         self.pipelines.drop_dead()
         try:
-            return self.buffers.create(nbytes, label)
+            return self.buffers.create(size, label)
         except OutOfMemoryError:
-            if nbytes > self.device.max_binding:
-                raise
+            self.pool.trim()
             self.buffers.wait_idle()
-            return self.buffers.create(nbytes, label)
+            return self.buffers.create(size, label)
+
+    def _allocate_weights(self, size: int, label: str) -> Any:
+        handle = self._allocate(size, label)
+        self.ledger.hold("weights", size, handle)
+        return handle
 
     def prepare(
         self,
@@ -84,5 +121,6 @@ class Runtime:
             except DeviceError:  # lost: there is nothing to wait for
                 self.recorder.drop()
             self.buffers.close()
+            self.pool.trim()
             self.pipelines.close()
             self.device.close()

@@ -38,8 +38,8 @@ def upload(runtime: Runtime, host: HostRows, max_binding: int, label: str) -> tu
 
 def upload_piece(runtime: Runtime, host: HostRows, row0: int, rows: int, label: str) -> Piece:
     code_bytes, scale_bytes = row_code_bytes(host.format, host.cols), row_scale_bytes(host.format, host.cols)
-    codes = runtime.create(rows * code_bytes, label)
-    scales = runtime.create(rows * scale_bytes, label) if scale_bytes else codes
+    codes = runtime.arenas.take(rows * code_bytes, label)
+    scales = runtime.arenas.take(rows * scale_bytes, label) if scale_bytes else codes
     step = max(4, UPLOAD_BYTES // code_bytes // 4 * 4)  # by fours, so that a chunk's scales begin with a whole word
     for start in range(0, rows, step):
         part = pack(host.slice_rows(row0 + start, row0 + min(start + step, rows)))
