@@ -87,7 +87,7 @@ def measure() -> float:
     import numba
     import numpy as np
 
-    from cpu_fallback.isa import dot
+    from cpu_fallback.byte_dots import dot
     from cpu_fallback.simd import load_u8, load_word, splat_i32, sum_i32
 
     @numba.njit(nogil=True)

@@ -1,9 +1,6 @@
-"""The operations that depend on the instruction set: byte dots, table look-ups, float16, fused multiply-add.
+"""The operations that depend on the instruction set: table look-ups, float16, fused multiply-add (and byte_dots.py).
 
-`dot(acc, w, x)` adds, per lane, four products of unsigned bytes w and signed bytes x to an int32. AVX2 adds pairs of
-products in 16 bits, which is exact for w <= 129 (x >= -127). Weights that need all 8 bits are stored plus 128:
-`start_biased(sum of x)` and `dot_biased(acc, w, x)` then give Σ (w - 128)·x in whichever way suits the CPU. All
-variants but `generic`, which multiplies and adds in two roundings, give equal bits.
+All variants but `generic`, which multiplies and adds in two roundings, give equal bits.
 """
 
 from __future__ import annotations
@@ -12,14 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
 from cpu_fallback import variant
 from cpu_fallback.simd import (
     F16,
     HALVES16,
-    I8,
-    I16,
     I32,
     call,
     constant,
@@ -27,12 +21,10 @@ from cpu_fallback.simd import (
     i32x16,
     loader,
     pure,
-    splat,
     storer,
     u8x64,
 )
 
-B32, W8, S16 = ir.VectorType(I8, 32), ir.VectorType(I32, 8), ir.VectorType(I16, 16)
 HAS_HALVES = variant.ACTIVE != "generic" or variant.target("generic") is None
 
 
@@ -47,91 +39,20 @@ def join(builder: Any, low: Any, high: Any) -> Any:
     )
 
 
+def halves_of(builder: Any, value: Any) -> tuple[Any, Any]:
+    half = value.type.count // 2
+    return part(builder, value, 0, half), part(builder, value, half, half)
+
+
 def by_halves(operation: Callable) -> Callable:
     """An operation on 256-bit vectors as one on 512-bit vectors."""
 
     def whole(builder: Any, *values: Any) -> Any:
-        halves = [[part(builder, v, h * v.type.count // 2, v.type.count // 2) for v in values] for h in (0, 1)]
-        return join(builder, operation(builder, *halves[0]), operation(builder, *halves[1]))
+        low, high = zip(*(halves_of(builder, value) for value in values), strict=True)
+        return join(builder, operation(builder, *low), operation(builder, *high))
 
     return whole
 
-
-# -- byte dots ---------------------------------------------------------------------------------------------------------
-
-
-def vpdpbusd_512(builder: Any, acc: Any, w: Any, x: Any) -> Any:
-    return call(builder, "llvm.x86.avx512.vpdpbusd.512", acc.type, acc, w, x)
-
-
-def vpdpbusd_256(builder: Any, acc: Any, w: Any, x: Any) -> Any:
-    return call(builder, "llvm.x86.avx512.vpdpbusd.256", acc.type, acc, w, x)
-
-
-def maddubs(builder: Any, acc: Any, w: Any, x: Any) -> Any:
-    pairs = call(builder, "llvm.x86.avx2.pmadd.ub.sw", S16, w, x)
-    return builder.add(acc, call(builder, "llvm.x86.avx2.pmadd.wd", W8, pairs, constant(S16, 1)))
-
-
-def maddubs_biased(builder: Any, acc: Any, w: Any, x: Any) -> Any:
-    signed = builder.xor(w, constant(B32, 0x80))
-    magnitude = call(builder, "llvm.abs.v32i8", B32, signed, ir.Constant(ir.IntType(1), 0))
-    return maddubs(builder, acc, magnitude, call(builder, "llvm.x86.avx2.psign.b", B32, x, signed))
-
-
-def plain_dot(widen: str) -> Callable:
-    """acc + Σ of 4 products, in plain LLVM: byte j of every lane, j = 0..3."""
-
-    def dot(builder: Any, acc: Any, w: Any, x: Any) -> Any:
-        for j in range(4):
-            lanes = ir.Constant(ir.VectorType(I32, 16), [4 * lane + j for lane in range(16)])
-            undefined = ir.Constant(w.type, ir.Undefined)
-            w_j = getattr(builder, widen)(builder.shuffle_vector(w, undefined, lanes), i32x16.llvm)
-            x_j = builder.sext(builder.shuffle_vector(x, undefined, lanes), i32x16.llvm)
-            acc = builder.add(acc, builder.mul(w_j, x_j))
-        return acc
-
-    return dot
-
-
-def plain_biased(builder: Any, acc: Any, w: Any, x: Any) -> Any:
-    return plain_dot("sext")(builder, acc, builder.xor(w, constant(u8x64.llvm, 0x80)), x)
-
-
-def from_minus_128_sums(builder: Any, total: Any) -> Any:
-    return builder.mul(splat(builder, total, 16), constant(i32x16.llvm, -128))
-
-
-def from_zero(_builder: Any, _total: Any) -> Any:
-    return constant(i32x16.llvm, 0)
-
-
-DOT = {
-    "avx512vnni": vpdpbusd_512,
-    "avxvnni": by_halves(vpdpbusd_256),
-    "avx2": by_halves(maddubs),
-    "generic": plain_dot("zext"),
-}
-DOT_BIASED = DOT | {"avx2": by_halves(maddubs_biased), "generic": plain_biased}
-START_BIASED = dict.fromkeys(DOT, from_minus_128_sums) | {"avx2": from_zero, "generic": from_zero}
-
-dot = pure(
-    "dot",
-    i32x16,
-    (i32x16, u8x64, u8x64),
-    DOT[variant.ACTIVE],
-    "(acc, w, x) -> acc + Σ of 4 products per lane: w unsigned, at most 129, x signed, at least -127.",
-)
-dot_biased = pure(
-    "dot_biased",
-    i32x16,
-    (i32x16, u8x64, u8x64),
-    DOT_BIASED[variant.ACTIVE],
-    "(acc, w, x) -> Σ (w - 128)·x, if acc began as start_biased(Σ x).",
-)
-start_biased = pure(
-    "start_biased", i32x16, (types.Integer,), START_BIASED[variant.ACTIVE], "(Σ x) -> the acc that dot_biased adds to."
-)
 
 # -- table look-up -----------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class Layout:
     """One format's layout. The functions are `inlined` numba functions on (w uint8 array, at: the unit's first byte).
 
     unit: columns of a unit, 32 or 256. unit_bytes: of 16 rows. raw_bytes: of a unit of one row in the file.
-    offset: subtracted from codes; 128 means that codes use all 8 bits (isa.dot_biased).
+    offset: subtracted from codes; 128 means that codes are signed bytes plus 128. largest: of the codes.
     halves: a block has two scales. has_minimum: `minimum` is there, and halves of it where there are halves of scales.
     codes(w, at, j): block j of the unit -> 8 u8x64. scale(w, at, j, half), minimum(w, at, j, half) -> f32x16.
     pack(raw, start, w, at, row): one row's unit from the file's bytes at `start` into the unit at `at`, lane `row`; an
@@ -36,15 +36,12 @@ class Layout:
     unit_bytes: int
     raw_bytes: int
     offset: int
+    largest: int
     halves: bool
     codes: Callable
     scale: Callable
     minimum: Callable | None
     pack: Callable
-
-    @property
-    def is_biased(self) -> bool:
-        return self.offset == 128
 
     @property
     def has_minimum(self) -> bool:

@@ -197,17 +197,17 @@ def mxfp4_pack(raw, start, w, at, row):
     put_nibbles(raw, start + 1, w, at, row)
 
 
-def layout(name: str, ggml_type: int, sizes: tuple[int, int], offset: int, *functions) -> Layout:
+def layout(name: str, ggml_type: int, sizes: tuple[int, int], offset: int, largest: int, *functions) -> Layout:
     unit_bytes, raw_bytes = sizes
-    return Layout(name, ggml_type, 32, unit_bytes, raw_bytes, offset, False, *functions)
+    return Layout(name, ggml_type, 32, unit_bytes, raw_bytes, offset, largest, False, *functions)
 
 
 ALL = (
-    layout("Q4_0", 2, (288, 18), 8, nibble_codes, half_at(256), None, q4_0_pack),
-    layout("Q4_1", 3, (320, 20), 0, nibble_codes, half_at(256), negative_half_at(288), q4_1_pack),
-    layout("Q5_0", 6, (352, 22), 16, fifth_bit_codes, half_at(320), None, q5_0_pack),
-    layout("Q5_1", 7, (384, 24), 0, fifth_bit_codes, half_at(320), negative_half_at(352), q5_1_pack),
-    layout("Q8_0", 8, (544, 34), 128, q8_0_codes, half_at(512), None, q8_0_pack),
-    layout("IQ4_NL", 20, (288, 18), 128, iq4_nl_codes, half_at(256), None, q4_0_pack),
-    layout("MXFP4", 39, (272, 17), 12, mxfp4_codes, mxfp4_scale, None, mxfp4_pack),
+    layout("Q4_0", 2, (288, 18), 8, 15, nibble_codes, half_at(256), None, q4_0_pack),
+    layout("Q4_1", 3, (320, 20), 0, 15, nibble_codes, half_at(256), negative_half_at(288), q4_1_pack),
+    layout("Q5_0", 6, (352, 22), 16, 31, fifth_bit_codes, half_at(320), None, q5_0_pack),
+    layout("Q5_1", 7, (384, 24), 0, 31, fifth_bit_codes, half_at(320), negative_half_at(352), q5_1_pack),
+    layout("Q8_0", 8, (544, 34), 128, 255, q8_0_codes, half_at(512), None, q8_0_pack),
+    layout("IQ4_NL", 20, (288, 18), 128, 255, iq4_nl_codes, half_at(256), None, q4_0_pack),
+    layout("MXFP4", 39, (272, 17), 12, 24, mxfp4_codes, mxfp4_scale, None, mxfp4_pack),
 )

@@ -186,8 +186,8 @@ def iq4_xs_pack(raw, start, w, at, row):
         put_nibbles(raw, start + 8 + 16 * j, w, block, row)
 
 
-def layout(name: str, ggml_type: int, unit: Unit, raw_bytes: int, offset: int, *rest) -> Layout:
-    return Layout(name, ggml_type, 256, unit.first + 8 * unit.size, raw_bytes, offset, *rest)
+def layout(name: str, ggml_type: int, unit: Unit, raw_bytes: int, *rest) -> Layout:
+    return Layout(name, ggml_type, 256, unit.first + 8 * unit.size, raw_bytes, *rest)
 
 
 q2_scale, q2_minimum = product(Q2, D, low_nibbles), product(Q2, DMIN, high_nibbles)
@@ -195,10 +195,10 @@ q4_scale, q4_minimum = product(Q4, D, load_u8_i32), product(Q4, DMIN, load_u8_i3
 q5_scale, q5_minimum = product(Q5, D, load_u8_i32), product(Q5, DMIN, load_u8_i32, 16)
 
 ALL = (
-    layout("Q2_K", 10, Q2, 84, 0, True, codes_in(Q2, 2), q2_scale, q2_minimum, q2_k_pack),
-    layout("Q3_K", 11, Q3, 110, 4, True, codes_in(Q3, 3), product(Q3, D, load_i8_i32), None, q3_k_pack),
-    layout("Q4_K", 12, Q4, 144, 0, False, codes_in(Q4, 4), q4_scale, q4_minimum, q4_k_pack),
-    layout("Q5_K", 13, Q5, 176, 0, False, codes_in(Q5, 5), q5_scale, q5_minimum, q5_k_pack),
-    layout("Q6_K", 14, Q6, 210, 32, True, codes_in(Q6, 6), product(Q6, D, load_i8_i32), None, q6_k_pack),
-    layout("IQ4_XS", 23, IQ4, 136, 128, False, iq4_xs_codes, product(IQ4, D, load_i8_i32), None, iq4_xs_pack),
+    layout("Q2_K", 10, Q2, 84, 0, 3, True, codes_in(Q2, 2), q2_scale, q2_minimum, q2_k_pack),
+    layout("Q3_K", 11, Q3, 110, 4, 7, True, codes_in(Q3, 3), product(Q3, D, load_i8_i32), None, q3_k_pack),
+    layout("Q4_K", 12, Q4, 144, 0, 15, False, codes_in(Q4, 4), q4_scale, q4_minimum, q4_k_pack),
+    layout("Q5_K", 13, Q5, 176, 0, 31, False, codes_in(Q5, 5), q5_scale, q5_minimum, q5_k_pack),
+    layout("Q6_K", 14, Q6, 210, 32, 63, True, codes_in(Q6, 6), product(Q6, D, load_i8_i32), None, q6_k_pack),
+    layout("IQ4_XS", 23, IQ4, 136, 128, 255, False, iq4_xs_codes, product(IQ4, D, load_i8_i32), None, iq4_xs_pack),
 )

@@ -6,14 +6,15 @@ products in the same order, so a token's result is the same alone and in a batch
 
 from __future__ import annotations
 
+from cpu_fallback.byte_dots import add_dots
 from cpu_fallback.checks import BAD_PARAMETERS
-from cpu_fallback.isa import dot, dot_biased, fma, start_biased
+from cpu_fallback.isa import fma
 from cpu_fallback.jit import inlined, kernel, span
 from cpu_fallback.layout import BLOCK, ROWS, Layout
 from cpu_fallback.layouts import LAYOUTS
 from cpu_fallback.per_layout import per_layout
 from cpu_fallback.products import PART_BYTES, put_rows
-from cpu_fallback.simd import address, load_word, prefetch, splat_f32, splat_i32, to_f32
+from cpu_fallback.simd import address, prefetch, splat_f32, splat_i32, to_f32
 
 LINE = 64  # bytes of a cache line
 AHEAD = 4096  # bytes: further than the processor's own prefetcher looks, which stops at the end of a page
@@ -28,83 +29,41 @@ def stand_in(*, tokens: int, **_: int) -> str | None:
     return "matmul_act8" if tokens != 1 else None
 
 
-def dots(layout: Layout):
-    """The functions that multiply one block of a tile by one token's block."""
-    offset = layout.offset
-
-    if layout.is_biased:
-
-        @inlined
-        def start(total):
-            return start_biased(total)
-
-        @inlined
-        def add(acc, w, x):
-            return dot_biased(acc, w, x)
-
-    else:
-
-        @inlined
-        def start(total):
-            return splat_i32(-offset * total)
-
-        @inlined
-        def add(acc, w, x):
-            return dot(acc, w, x)
-
-    @inlined
-    def four(total, w0, w1, w2, w3, x, at):
-        """Σ (w - offset)·x over 16 columns, from x[at] on."""
-        acc = add(start(total), w0, load_word(x, at))
-        acc = add(acc, w1, load_word(x, at + 4))
-        acc = add(acc, w2, load_word(x, at + 8))
-        return add(acc, w3, load_word(x, at + 12))
-
-    @inlined
-    def eight(total, w, x, at):
-        acc = four(total, w[0], w[1], w[2], w[3], x, at)
-        acc = add(acc, w[4], load_word(x, at + 16))
-        acc = add(acc, w[5], load_word(x, at + 20))
-        acc = add(acc, w[6], load_word(x, at + 24))
-        return add(acc, w[7], load_word(x, at + 28))
-
-    return four, eight
-
-
 def block_adder(layout: Layout):
     """(y, w, at, j, x, x_scales, x_sums, b): y plus block j of the unit at `at` times the token's block b."""
     codes, scale, minimum = layout.codes, layout.scale, layout.minimum
-    four, eight = dots(layout)
+    whole_block = add_dots(0, 8, layout.offset, layout.largest)
+    first_half, second_half = (add_dots(at, 4, layout.offset, layout.largest) for at in (0, 4))
 
     @inlined
     def whole(y, w, at, j, x, x_scales, x_sums, b):
         total = x_sums[2 * b] + x_sums[2 * b + 1]
-        sums = eight(total, codes(w, at, j), x, BLOCK * b)
+        sums = whole_block(total, codes(w, at, j), x, BLOCK * b)
         return fma(to_f32(sums), scale(w, at, j, 0) * splat_f32(x_scales[b]), y)
 
     @inlined
     def whole_less_minimum(y, w, at, j, x, x_scales, x_sums, b):
         total = x_sums[2 * b] + x_sums[2 * b + 1]
         factor = splat_f32(x_scales[b])
-        sums = eight(total, codes(w, at, j), x, BLOCK * b)
+        sums = whole_block(total, codes(w, at, j), x, BLOCK * b)
         y = fma(to_f32(sums), scale(w, at, j, 0) * factor, y)
         return fma(-minimum(w, at, j, 0), factor * to_f32(splat_i32(total)), y)
 
     @inlined
     def halves(y, w, at, j, x, x_scales, x_sums, b):
         c, factor = codes(w, at, j), splat_f32(x_scales[b])
-        first = four(x_sums[2 * b], c[0], c[1], c[2], c[3], x, BLOCK * b)
+        first = first_half(x_sums[2 * b], c, x, BLOCK * b)
         y = fma(to_f32(first), scale(w, at, j, 0) * factor, y)
-        second = four(x_sums[2 * b + 1], c[4], c[5], c[6], c[7], x, BLOCK * b + 16)
+        second = second_half(x_sums[2 * b + 1], c, x, BLOCK * b + 16)
         return fma(to_f32(second), scale(w, at, j, 1) * factor, y)
 
     @inlined
     def halves_less_minimum(y, w, at, j, x, x_scales, x_sums, b):
         c, factor = codes(w, at, j), splat_f32(x_scales[b])
-        first = four(x_sums[2 * b], c[0], c[1], c[2], c[3], x, BLOCK * b)
+        first = first_half(x_sums[2 * b], c, x, BLOCK * b)
         y = fma(to_f32(first), scale(w, at, j, 0) * factor, y)
         y = fma(-minimum(w, at, j, 0), factor * to_f32(splat_i32(x_sums[2 * b])), y)
-        second = four(x_sums[2 * b + 1], c[4], c[5], c[6], c[7], x, BLOCK * b + 16)
+        second = second_half(x_sums[2 * b + 1], c, x, BLOCK * b + 16)
         y = fma(to_f32(second), scale(w, at, j, 1) * factor, y)
         return fma(-minimum(w, at, j, 1), factor * to_f32(splat_i32(x_sums[2 * b + 1])), y)
 

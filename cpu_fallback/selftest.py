@@ -13,7 +13,8 @@ import numba
 import numpy as np
 
 from cpu_fallback import entry, program, threads
-from cpu_fallback.isa import dot, fma, load_f16
+from cpu_fallback.byte_dots import dot
+from cpu_fallback.isa import fma, load_f16
 from cpu_fallback.jit import SCRATCH, kernel, span
 from cpu_fallback.simd import load_u8, load_word, splat_f32, splat_i32, store_f32, to_f32
 

@@ -7,12 +7,15 @@ aborts the process when they do. Where only workqueue loads, or is asked for, `g
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from cpu_fallback.quota import quota
 
 config: Any = numba.config  # its attributes come from the environment
 PRIORITY = ["omp", "tbb", "workqueue"]
@@ -66,8 +69,10 @@ def core_of(cpu: int) -> str:
 
 
 def physical_cores() -> int:
-    """Cores this process may use, each counted once: a second hardware thread does not read memory any faster."""
-    return max(1, min(len({core_of(cpu) for cpu in usable_cpus()}), most()))
+    """Cores this process may use, each counted once (a second hardware thread does not read memory any faster), and
+    no more than its container gives it time for: threads beyond that are stopped in the middle of their work."""
+    cores = len({core_of(cpu) for cpu in usable_cpus()})
+    return int(max(1, min(cores, most(), math.ceil(min(quota(), cores)))))
 
 
 def is_forked() -> bool:

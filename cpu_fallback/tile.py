@@ -14,7 +14,9 @@ from numba.core import types
 from numba.extending import intrinsic, models, register_model
 
 from cpu_fallback import isa, variant
-from cpu_fallback.simd import F32, I32, I64, Vector, f32x16, load, splat, store, u8x64
+from cpu_fallback.byte_dots import Sum, finish_step, new_sum, start_factor
+from cpu_fallback.layout import Layout
+from cpu_fallback.simd import I32, I64, Vector, constant, f32x16, i32x16, load, splat, store, u8x64
 
 # Of a tile: what fits the vector registers, and enough sums side by side that none waits for its own last addition.
 SHAPES = {"avx512vnni": (2, 4)}
@@ -110,84 +112,84 @@ def store_tile(_typing: Any, array: Any, _at: Any, value: Any) -> Any:
 
 
 class Act8Tokens:
-    """The tokens of a tile: addresses of their codes in one block of columns, their scales and sums of codes there.
+    """The tokens of a tile: addresses of their codes in one block of columns, their scales there, and their terms.
 
-    x int8 (tokens, cols), x_scales float32 (tokens, cols / 32), x_sums int16 (tokens, cols / 32, 2), all flat, are
-    the arguments from number `first` on; behind them token, last, cols, block: the tile's tokens are token, token +
-    1, … up to `last`, which stands in for those after it."""
+    x int8 (tokens, cols), x_scales float32 (tokens, cols / 32), both flat, terms, t_at, t_stride, token, last, cols,
+    block are the arguments from number `first` on: the tile's tokens are token, token + 1, … up to `last`, which stands
+    in for those after it; their terms (see add_unpacked) are at t_at, t_at + t_stride, …"""
 
     def __init__(self, emit: Emitter, first: int):
         b = emit.builder
-        token, last, cols, block = emit.values[first + 3 : first + 7]
+        t_at, t_stride, token, last, cols, block = emit.values[first + 3 : first + 9]
         blocks = b.lshr(cols, ir.Constant(I64, 5))
         rows = emit.tokens(token, last)
         column = b.shl(block, ir.Constant(I64, 5))
         self.codes = [emit.address(first, flat(b, row, cols, column)) for row in rows]
-        at = [flat(b, row, blocks, block) for row in rows]
-        self.scales = [splat(b, b.load(emit.address(first + 1, i)), 16) for i in at]
-        self._sums = [half_sums(b, emit.address(first + 2, b.shl(i, ir.Constant(I64, 1)))) for i in at]
+        self.scales = [splat(b, b.load(emit.address(first + 1, flat(b, row, blocks, block))), 16) for row in rows]
+        self._terms = emit.strided(first + 2, t_at, t_stride, TOKENS)
 
-    def sums(self, builder: Any, half: int | None) -> list[Any]:
-        """Of each token: the sum of a half's codes, or of the whole block's."""
-        return [builder.add(*pair) if half is None else pair[half] for pair in self._sums]
+    def terms(self, builder: Any, half: int) -> list[Any]:
+        """Of each token: its term of a half, in all lanes."""
+        return [splat(builder, builder.load(builder.gep(p, [ir.Constant(I64, half)])), 16) for p in self._terms]
 
 
 class Act8Block:
     """Adds one block of 32 columns of a format to a tile."""
 
-    def __init__(self, offset: int, halves: bool, has_minimum: bool):
-        self.offset, self.has_minimum = offset, has_minimum
-        self.halves: tuple[int | None, ...] = (0, 1) if halves else (None,)
-        self.dot = (isa.DOT_BIASED if offset == 128 else isa.DOT)[variant.ACTIVE]
+    def __init__(self, layout: Layout):
+        self.offset, self.largest, self.has_minimum = layout.offset, layout.largest, layout.has_minimum
+        self.halves: tuple[int, ...] = (0, 1) if layout.halves else (0,)
+        self.words = 8 // len(self.halves)
 
     def add(self, emit: Emitter, out: Any, tokens: Act8Tokens, codes: Any, scale: Any, minimum: Any) -> Any:
         """codes(c), scale(half), minimum(half): a list of vectors, one per group."""
         b = emit.builder
         for half in self.halves:
-            sums = tokens.sums(b, half)
-            acc = [[self.start(b, s) for s in sums] for _ in range(WIDE)]
-            for c in range(8) if half is None else range(4 * half, 4 * half + 4):
+            terms = tokens.terms(b, half) if has_terms(self.offset, self.has_minimum) else []
+            sums = self.sums(b, terms)
+            for c in range(half * self.words, (half + 1) * self.words):
                 weights = codes(c)
                 for t in range(TOKENS):
                     word = emit.word(tokens.codes[t], 4 * c)
                     for r in range(WIDE):
-                        acc[r][t] = self.dot(b, acc[r][t], weights[r], word)
-            for r, scale_r in enumerate(scale(half or 0)):
+                        sums[r][t].add(b, weights[r], word)
+                finish_step(b, [each for group in sums for each in group])
+            for r, scale_r in enumerate(scale(half)):
                 for t in range(TOKENS):
                     product = b.fmul(scale_r, tokens.scales[t])
-                    out = emit.fma(out, r * TOKENS + t, b.sitofp(acc[r][t], f32x16.llvm), product)
-            if self.has_minimum:
-                out = self.subtract(emit, out, tokens, minimum(half or 0), sums)
+                    out = emit.fma(out, r * TOKENS + t, b.sitofp(sums[r][t].total(b), f32x16.llvm), product)
+            for r, minimum_r in enumerate(minimum(half) if self.has_minimum else ()):
+                for t in range(TOKENS):
+                    out = emit.fma(out, r * TOKENS + t, b.fneg(minimum_r), terms[t])
         return out
 
-    def start(self, b: Any, total: Any) -> Any:
-        """Σ -offset·x, so that unsigned codes can be multiplied."""
-        if self.offset == 128:
-            return isa.START_BIASED[variant.ACTIVE](b, total)
-        return splat(b, b.mul(total, ir.Constant(I32, -self.offset)), 16)
-
-    def subtract(self, emit: Emitter, out: Any, tokens: Act8Tokens, minima: list, sums: list) -> Any:
-        b = emit.builder
-        weights = [b.fmul(tokens.scales[t], splat(b, b.sitofp(sums[t], F32), 16)) for t in range(TOKENS)]
-        for r, minimum in enumerate(minima):
-            for t in range(TOKENS):
-                out = emit.fma(out, r * TOKENS + t, b.fneg(minimum), weights[t])
-        return out
+    def sums(self, builder: Any, terms: list[Any]) -> list[list[Sum]]:
+        """A sum for each group and token."""
+        zero = constant(i32x16.llvm, 0)
+        starts = [zero] * TOKENS if self.has_minimum or not terms else terms
+        return [[new_sum(start, self.offset, self.largest) for start in starts] for _ in range(WIDE)]
 
 
-def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> Any:
+def has_terms(offset: int, has_minimum: bool) -> bool:
+    return has_minimum or start_factor(offset) != 0
+
+
+def add_unpacked(layout: Layout, behind: int) -> Any:
     """The operation that adds a block, unpacked in memory, to a tile.
 
-    (tile, codes, at, stride, scales, s_at, s_stride, x, x_scales, x_sums, token, last, cols, block) codes: int8
-    array, 8 vectors of a group at `at`, those of the next group `stride` behind. scales: float32 array, a vector per
-    half block at s_at (next group: + s_stride), the minima `behind` it. The rest: see Act8Tokens."""
-    operation = Act8Block(offset, halves, has_minimum)
+    (tile, codes, at, stride, scales, s_at, s_stride, x, x_scales, terms, t_at, t_stride, token, last, cols, block)
+    codes: int8 array, 8 vectors of a group at `at`, those of the next group `stride` behind. scales: float32 array, a
+    vector per scale of a block at s_at (next group: + s_stride), the minima `behind` it. terms: per token and half (or
+    block) what depends on Σx alone: float32 x_scale · Σx that minima are multiplied by, or the int32 start of a sum.
+    The rest: see Act8Tokens."""
+    operation = Act8Block(layout)
 
     def add_unpacked_block(
-        _typing: Any, total: Any, codes: Any, at: Any, stride: Any, scales: Any, s_at: Any, s_stride: Any,
-        x: Any, x_scales: Any, x_sums: Any, token: Any, last: Any, cols: Any, block: Any,
+        _typing: Any, total: Any, codes: Any, at: Any, stride: Any, scales: Any, s_at: Any, s_stride: Any, x: Any,
+        x_scales: Any, terms: Any, t_at: Any, t_stride: Any, token: Any, last: Any, cols: Any, block: Any,
     ) -> Any:  # fmt: skip
-        kinds = (total, codes, at, stride, scales, s_at, s_stride, x, x_scales, x_sums, token, last, cols, block)
+        unpacked, tokens = (codes, at, stride, scales, s_at, s_stride), (token, last, cols, block)
+        kinds = (total, *unpacked, x, x_scales, terms, t_at, t_stride, *tokens)
 
         def lowered(context: Any, builder: Any, sig: Any, v: Any) -> Any:
             emit = Emitter(context, builder, sig.args, v)
@@ -199,18 +201,13 @@ def add_unpacked(offset: int, halves: bool, has_minimum: bool, behind: int) -> A
                 minimum=lambda half: [emit.vector(p, 4 * behind + 64 * half, f32x16) for p in scale],
             )  # fmt: skip
 
-        return tile(*typed(kinds, (2, 3, 5, 6, 10, 11, 12, 13))), lowered
+        return tile(*typed(kinds, (2, 3, 5, 6, 10, 11, 12, 13, 14, 15))), lowered
 
     return intrinsic(add_unpacked_block)
 
 
 def flat(builder: Any, row: Any, width: Any, column: Any) -> Any:
     return builder.add(builder.mul(row, width), column)
-
-
-def half_sums(builder: Any, address: Any) -> list[Any]:
-    """The two int16 sums at an address, as int32."""
-    return [builder.sext(builder.load(builder.gep(address, [ir.Constant(I64, i)])), I32) for i in range(2)]
 
 
 @intrinsic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 
@@ -12,6 +13,7 @@ import pytest
 from cpu_fallback import checks, half, kernel_cache, threads
 from cpu_fallback.formats import DEQUANTIZE_ROW
 from cpu_fallback.jit import cached
+from cpu_fallback.quota import quota
 from wgpu_infer.formats import quants
 
 
@@ -96,8 +98,36 @@ def test_hardware_threads_of_a_core_count_once(tmp_path, monkeypatch):
     assert threads.physical_cores() == 2
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 9}, raising=False)
     assert threads.physical_cores() == 4, "a cpu that the system says nothing of is a core of its own"
+    monkeypatch.setattr(threads, "quota", lambda: 1.5)
+    assert threads.physical_cores() == 2, "a container's limit of processor time, rounded up"
     monkeypatch.setattr(threads, "most", lambda: 1)
     assert threads.physical_cores() == 1
+
+
+def test_quota_is_the_least_of_a_group_and_those_above(tmp_path):
+    own, root = tmp_path / "own", tmp_path / "cgroup"
+    inner = root / "pod" / "box"
+    inner.mkdir(parents=True)
+    own.write_text("0::/pod/box\n")
+    assert quota(root, own) == quota(root, tmp_path / "absent") == math.inf
+    (inner / "cpu.max").write_text("max 100000\n")
+    assert quota(root, own) == math.inf
+    (root / "pod" / "cpu.max").write_text("150000 100000\n")
+    assert quota(root, own) == 1.5
+    (root / "cpu.max").write_text("50000 100000\n")
+    assert quota(root, own) == 0.5
+
+
+def test_quota_of_cgroups_version_1(tmp_path):
+    own, root = tmp_path / "own", tmp_path / "cgroup"
+    folder = root / "cpu" / "box"
+    folder.mkdir(parents=True)
+    own.write_text("3:memory:/other\n4:cpu,cpuacct:/box\n0::/\n")
+    for name, value in (("quota", -1), ("period", 100000)):
+        (folder / f"cpu.cfs_{name}_us").write_text(f"{value}\n")
+    assert quota(root, own) == math.inf
+    (folder / "cpu.cfs_quota_us").write_text("300000\n")
+    assert quota(root, own) == 3
 
 
 def double(x, out):

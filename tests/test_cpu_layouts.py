@@ -9,6 +9,7 @@ import pytest
 from test_cpu_backend import finish, start
 
 from cpu_fallback import variant
+from cpu_fallback.byte_dots import SIGNED, pairs_that_fit
 from cpu_fallback.code_bits import pieces
 from cpu_fallback.jit import device
 from cpu_fallback.layout import BLOCK, ROWS, FloatLayout, Layout
@@ -149,12 +150,20 @@ def test_any_bytes_are_read_back_to_the_bits_of_the_table(name):
 
 @pytest.mark.parametrize("name", QUANTISED)
 def test_codes_have_the_range_that_byte_dots_take(name):
-    """Unsigned codes above 129 would overflow AVX2's pairs of products; those of 8 bits are marked by their offset."""
+    """Larger codes than a layout says, or unsigned ones above 129, would overflow AVX2's pairs of products."""
     layout = layout_of(name)
+    is_signed = layout.offset == SIGNED
     rows, cols = 16, 2048
     codes, _, _ = read_tiles(layout, packed(name, random_bytes(name, rows, cols), rows, cols), cols)
-    assert codes.max() <= (255 if layout.is_biased else 129)
-    assert codes.min() >= (1 if layout.is_biased and name != "Q8_0" else 0)
+    assert codes.max() == layout.largest or (is_signed and codes.max() < layout.largest == 255)
+    assert codes.min() >= (1 if is_signed and name != "Q8_0" else 0)
+    assert is_signed or layout.largest <= 129
+
+
+@pytest.mark.parametrize("largest", (1, 3, 7, 15, 24, 31, 63, 127, 129))
+def test_pairs_of_products_fit_into_16_bits(largest):
+    """As many pairs as are added before they are widened, at their largest."""
+    assert pairs_that_fit(largest) * 2 * largest * 127 <= 0x7FFF
 
 
 @pytest.mark.parametrize("name", QUANTISED)
