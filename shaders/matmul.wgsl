@@ -1,5 +1,5 @@
 // import: quant
-// out = x·Wᵀ for many tokens: a workgroup of 64 computes TILE_ROWS rows × TILE_TOKENS tokens, 32 columns at a time.
+// out = x·Wᵀ for many tokens: a workgroup of 64 computes ROWS rows × TOKENS tokens, 32 columns at a time.
 // Each invocation unpacks one row's block into workgroup memory and accumulates 8 rows × THREAD_TOKENS tokens in
 // registers. Each output adds its columns one by one in order, whatever the tile.
 
@@ -12,11 +12,11 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
 const WG = 64u;
-const THREAD_TOKENS = TILE_TOKENS / 8u;
-const_assert TILE_ROWS == 64u;
+const THREAD_TOKENS = TOKENS / 8u;
+const_assert ROWS == 64u;
 
 var<workgroup> w_tile: array<vec4<f32>, 512>; // (32 columns, 64 rows)
-const X_STRIDE = TILE_TOKENS + 1u; // odd, so that staging columns hits different memory banks
+const X_STRIDE = TOKENS + 1u; // odd, so that staging columns hits different memory banks
 var<workgroup> x_tile: array<f32, 32u * X_STRIDE>; // (32 columns, tokens)
 
 @compute @workgroup_size(WG)
@@ -25,9 +25,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row0 = (group.y * groups.x + group.x) * TILE_ROWS;
+    let row0 = (group.y * groups.x + group.x) * ROWS;
     if row0 >= params.rows { return; } // the whole workgroup
-    let token0 = group.z * TILE_TOKENS;
+    let token0 = group.z * TOKENS;
     let blocks = (params.cols + 31u) >> 5u;
     let unpacked_row = min(row0 + lane, params.rows - 1u);
     let my_row = (lane & 7u) * 8u; // of the tile
@@ -74,7 +74,7 @@ fn stage_weights(row: u32, values: array<vec4<f32>, 8>) {
 // 32 columns of the tile's tokens, zeros where there is no token or column: neighbours read neighbouring columns.
 fn stage_tokens(lane: u32, token0: u32, column0: u32) {
     let column = lane & 31u;
-    for (var i = 0u; i < TILE_TOKENS / 2u; i++) {
+    for (var i = 0u; i < TOKENS / 2u; i++) {
         let token = i * 2u + (lane >> 5u);
         var value = 0.0;
         if token0 + token < params.tokens && column0 + column < params.cols {

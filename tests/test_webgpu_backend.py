@@ -26,7 +26,7 @@ pytestmark = pytest.mark.webgpu
 
 SPLIT = 16 << 10  # bytes of a weight per binding: several pieces for most cases' weights
 VARIANTS = {
-    "tree-split": {"checked": True, "lowered": {"subgroups": False, "max_binding": SPLIT}},
+    "tree-split": {"checked": True, "lowered": {"kind": "discrete", "subgroups": False, "max_binding": SPLIT}},
     "unchecked": {"checked": False},
 }
 

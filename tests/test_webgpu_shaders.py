@@ -10,20 +10,20 @@ import pytest
 from wgpu_infer.backends.webgpu import shader, variants, wgsl
 from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose
 from wgpu_infer.backends.webgpu.caps import Caps, caps_of
-from wgpu_infer.backends.webgpu.pack import LAYOUTS
+from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
 from wgpu_infer.contracts.contract import PARAMS_BYTES, lower_webgpu
 from wgpu_infer.contracts.host import KV_DTYPES
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
-CAPS = (Caps(), Caps(subgroups=True))
+CAPS = (Caps(), Caps(subgroups=True), Caps("software", subgroups=True))
 ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))
 
 
 def formats_of(op):
     if op.weight is not None:
-        return list(LAYOUTS)
+        return [fmt for fmt in LAYOUTS if not (op.name.endswith("_act8") and is_dense(fmt))]
     return list(KV_DTYPES) if any(o.kind == "kv" for o in op.operands) else [None]
 
 
@@ -44,9 +44,7 @@ def all_assemblies():
 
 
 def test_every_op_has_its_shader():
-    """But those that only the CPU has so far: products of int8 activations."""
-    cpu_only = {"matvec_act8", "matmul_act8"}
-    assert {op.name for op in OPS.values() if op not in SHADER_OPS} == cpu_only
+    assert list(OPS.values()) == SHADER_OPS
 
 
 def test_every_file_is_used():
@@ -112,7 +110,7 @@ def workgroup_bytes(op) -> int:
     module = shader.module_of(variants.choose(op, fmt, params, caps), fmt, caps)
     code = wgsl.strip_comments(shader.assemble(module))
     names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
-    sizes = {"f32": 4, "u32": 4, "atomic<u32>": 4, "vec4<f32>": 16, "vec2<u32>": 8}
+    sizes = {"f32": 4, "u32": 4, "atomic<u32>": 4, "vec4<f32>": 16, "vec2<u32>": 8, "W8": 64, "X8": 48}
     total = 0
     for element, count in re.findall(r"var<workgroup> \w+: array<(\S+), ([^;]+)>;", code):
         while re.search(r"[A-Z_]{2,}", count):
@@ -148,7 +146,9 @@ def test_the_checkout_s_shaders_are_preferred(tmp_path):
     assert shader.find_root(package) == tmp_path / "shaders"
 
 
-@pytest.mark.parametrize("name, invariant", [("matvec", "WG"), ("matmul", "TILE_ROWS")])
+@pytest.mark.parametrize(
+    "name, invariant", [("matvec", "WG"), ("matvec_act8", "LANES"), ("matmul", None), ("matmul_act8", None)]
+)
 @pytest.mark.parametrize("caps", CAPS, ids=str)
 def test_variants_cover_all_tokens_and_keep_the_order(name, invariant, caps):
     op = OPS[name]
@@ -157,9 +157,9 @@ def test_variants_cover_all_tokens_and_keep_the_order(name, invariant, caps):
         params = {"tokens": tokens, "rows": 640, "cols": 2048}
         variant = variants.choose(op, "Q4_0", params, caps)
         constants = dict(variant.constants)
-        per_group = constants.get("TOKENS") or constants["TILE_TOKENS"]
+        per_group = constants["TOKENS"]
         assert variants.groups(op, params, variant)[2] == -(-tokens // per_group)
-        assert (variant.shader, constants[invariant]) == (alone.shader, dict(alone.constants)[invariant])
+        assert (variant.shader, constants.get(invariant)) == (alone.shader, dict(alone.constants).get(invariant))
 
 
 LIMITS = {
@@ -186,7 +186,8 @@ def test_caps_are_the_adapter_s_less_what_is_turned_off(monkeypatch):
         with monkeypatch.context() as environ:
             environ.setenv(f"WGPU_INFER_NO_{name}", "1")
             assert not getattr(caps_of(full, LIMITS, {}), field)
-    with pytest.raises(ParameterError, match="max_bindings cannot be lowered; allowed: subgroups"):
+    assert caps_of(full, LIMITS, {"kind": "software"}).kind == "software"
+    with pytest.raises(ParameterError, match="max_bindings cannot be lowered; allowed: kind, subgroups"):
         caps_of(full, LIMITS, {"max_bindings": 1})
 
 

@@ -1,23 +1,11 @@
-// import: codes32
+// import: block_offset
 // Q4_0: value = d · (code - 8). codes: one vec4<u32> per block of 32 values; byte i holds codes i (low) and i + 16
 // (high). scales: f16 d, two blocks a word.
 
-fn block_scale(block: u32) -> f32 {
-    return unpack2x16float(w_scales[block >> 1u])[block & 1u];
-}
+const CODE_OFFSET = 8i;
 
-fn four_codes(nibbles: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xU8(nibbles & 0x0f0f0f0fu)) - 8.0;
-}
-
-fn block_codes(block: u32) -> array<vec4<f32>, 8> {
+fn block_packed(block: u32) -> W8 {
     let c = w_codes[block];
-    return array<vec4<f32>, 8>(
-        four_codes(c.x), four_codes(c.y), four_codes(c.z), four_codes(c.w),
-        four_codes(c.x >> 4u), four_codes(c.y >> 4u), four_codes(c.z >> 4u), four_codes(c.w >> 4u),
-    );
-}
-
-fn block_values(block: u32) -> array<vec4<f32>, 8> {
-    return scale32(block_codes(block), block_scale(block));
+    let scale = unpack2x16float(w_scales[block >> 1u])[block & 1u];
+    return W8(c & NIBBLES, (c >> vec4<u32>(4u)) & NIBBLES, scale);
 }

@@ -5,15 +5,14 @@ A tile walks the columns in order whatever the number of tokens, so a token's re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from wgpu_infer.contracts import bounds, matvec
 from wgpu_infer.contracts.cases import beside, weight_formats
-from wgpu_infer.contracts.contract import Case, Op, ceil_div, dense, grid, params, weight
+from wgpu_infer.contracts.contract import Case, Op, dense, params, weight
 
-TILE_ROWS = 64
-TILE_TOKENS = 32
+ROWS = 64
+TOKENS = 32
 
 
 def cases() -> Iterator[Case]:
@@ -26,18 +25,13 @@ def cases() -> Iterator[Case]:
     yield beside(matvec.make_case("Q8_0", 70, 96, 33))
 
 
-def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:
-    x, y, _ = grid(ceil_div(p["rows"], p["TILE_ROWS"]))
-    return x, y, ceil_div(p["tokens"], p["TILE_TOKENS"])
-
-
 OP = Op(
     name="matmul",
     operands=(dense("x", "tokens", "cols"), weight(), dense("out", "tokens", "stride", access="w")),
     params=params(tokens="u4", rows="u4", cols="u4", row0="u4", stride="u4"),
     reference=matvec.reference,
     bound=bounds.dot,
-    groups=groups,
+    groups=matvec.groups,
     cases=cases,
-    constants={"TILE_ROWS": TILE_ROWS, "TILE_TOKENS": TILE_TOKENS},
+    constants={"ROWS": ROWS, "TOKENS": TOKENS},
 )

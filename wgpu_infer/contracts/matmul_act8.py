@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wgpu_infer.contracts import bounds, matmul, matvec_act8
+from wgpu_infer.contracts import bounds, matvec, matvec_act8
 from wgpu_infer.contracts.cases import beside
 from wgpu_infer.contracts.contract import Case, Op, act8, dense, params, weight
 
@@ -25,7 +25,7 @@ OP = Op(
     params=params(tokens="u4", rows="u4", cols="u4", row0="u4", stride="u4"),
     reference=matvec_act8.reference,
     bound=bounds.dot_act8,
-    groups=matmul.groups,
+    groups=matvec.groups,
     cases=cases,
-    constants={"TILE_ROWS": 64, "TILE_TOKENS": 32},
+    constants={"WG": 64, "ROWS": 32, "TOKENS": 32, "STEP": 2},
 )

@@ -23,7 +23,7 @@ from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.caps import env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
-from wgpu_infer.backends.webgpu.pack import LAYOUTS
+from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
 from wgpu_infer.backends.webgpu.program import Program, work_of
 from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
@@ -94,6 +94,9 @@ class WebGPUBackend(Backend):
         with self.lock, self.runtime.span("read back, waiting for the GPU"):
             raw = self.runtime.buffers.read(array.payload, math.prod(shape) * array.dtype.itemsize)
             return raw.view(array.dtype).reshape(shape)
+
+    def can_act8(self, fmt: str) -> bool:
+        return self.caps.packed_dot and not is_dense(fmt)
 
     def act8(self, rows: int, cols: int, label: str = "") -> Act8:
         """Payload: codes, scales and half sums, a buffer each."""

@@ -45,7 +45,8 @@ def env_flag(name: str) -> bool:
 def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, Any]) -> Caps:
     """The adapter's capabilities, less what the environment turns off, with `lowered` fields in place of both.
 
-    `lowered` can ask for less of anything, and for packed dots anywhere: WGSL has them on every adapter.
+    `lowered` can ask for less of anything, for packed dots anywhere (WGSL has them on every adapter), and for the
+    variants of another kind of adapter.
     """
     check_names(lowered)
     has = {
@@ -60,11 +61,11 @@ def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, 
     sizes = {name: limits[limit] for name, limit in LIMITS.items()} | {"max_binding": binding}
     values |= {name: min(size, lowered.get(name, size)) for name, size in sizes.items()}
     values["max_binding"] &= ~15
-    return Caps(info.kind, **values)
+    return Caps(lowered.get("kind", info.kind), **values)
 
 
 def check_names(lowered: Mapping[str, Any]) -> None:
-    known = [field.name for field in fields(Caps) if field.name != "kind"]
+    known = [field.name for field in fields(Caps)]
     if unknown := set(lowered) - set(known):
         raise ParameterError(f"{', '.join(sorted(unknown))} cannot be lowered; allowed: {', '.join(known)}")
 

@@ -44,12 +44,38 @@ def matvec_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[tup
 
 
 def matmul_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[tuple[str, Constants]]:
-    return [("matmul", {"TILE_TOKENS": max(8, power_of_two(params["tokens"], matmul.TILE_TOKENS))})]
+    return [("matmul", {"TOKENS": max(8, power_of_two(params["tokens"], matmul.TOKENS))})]
+
+
+# software: lanes are the CPU's vector lanes; loads cost them much, workgroup memory as much as any other
+def registers(rows: int, tokens: int) -> tuple[str, Constants]:
+    """An invocation sums `rows` rows for `tokens` tokens by itself."""
+    return "matvec_act8", {"WG": 8, "LANES": 1, "ROWS": 8 * rows, "TOKENS": tokens}
+
+
+def matvec_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+    tokens = power_of_two(params["tokens"], matvec.TOKENS_PER_GROUP)
+    if caps.kind == "software":
+        return [registers(8, tokens)]
+    lanes = 32 if params["cols"] <= 1024 else 64
+    return [("matvec_act8", {"WG": lanes, "LANES": lanes, "ROWS": rows, "TOKENS": tokens}) for rows in (4, 8)]
+
+
+def matmul_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+    if caps.kind == "software":
+        return [registers(8, power_of_two(params["tokens"], 8))]
+    tiles = [(64, 64, 2), (32, 32, 2)] if params["tokens"] > 32 else [(32, 32, 2), (64, 64, 2)]
+    return [
+        ("matmul_act8", {"WG": rows * tokens // 16, "ROWS": rows, "TOKENS": tokens, "STEP": step})
+        for rows, tokens, step in tiles
+    ]
 
 
 SPECIAL: dict[str, Callable[[str | None, Params, Caps], list[tuple[str, Constants]]]] = {
     "matvec": matvec_candidates,
     "matmul": matmul_candidates,
+    "matvec_act8": matvec_act8_candidates,
+    "matmul_act8": matmul_act8_candidates,
 }
 
 

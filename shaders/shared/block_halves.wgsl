@@ -1,0 +1,16 @@
+// import: codes32, dot8
+// Formats whose value is scale · part · (code - CODE_OFFSET), with an integer `part` per 16 values. A format's file
+// defines `block_packed`.
+
+struct W8 { low: vec4<u32>, high: vec4<u32>, scale: f32, parts: vec2<i32> }
+
+fn block_values(block: u32) -> array<vec4<f32>, 8> {
+    let w = block_packed(block);
+    return scale32(codes32(w.low, w.high), f32(CODE_OFFSET), w.scale * vec2<f32>(w.parts));
+}
+
+fn block_dot_act8(w: W8, x: X8) -> f32 {
+    let first = dot16(w.low, x.low) - CODE_OFFSET * x.sums.x;
+    let second = dot16(w.high, x.high) - CODE_OFFSET * x.sums.y;
+    return x.scale * (w.scale * f32(w.parts.x * first + w.parts.y * second));
+}
