@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_model import write_tiny
+from tiny_model import tensors, write_tiny
 
 from wgpu_infer.backends.cpu import CPUBackend
 from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.contracts.cases import activations, random_weight
 from wgpu_infer.contracts.host import HostStack
 from wgpu_infer.contracts.table import OPS
+from wgpu_infer.engine.kv_cache import KVCache
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.formats.quants import quantize
 from wgpu_infer.models.config import ModelConfig
+from wgpu_infer.models.transformer import Batch, Transformer
 from wgpu_infer.models.weights import load_weights
 
 BACKENDS = ["reference", "cpu", pytest.param("webgpu", marks=pytest.mark.webgpu)]
@@ -60,3 +62,37 @@ def test_equal_formats_are_one_weight(tmp_path):
     assert second.rows == 64 and weights.layers[0]["ffn_gate_up.weight"].rows == 128
     labels = [handle.label for handle in weights.handles()]
     assert len(labels) == len(set(labels)) and "token_embd.weight" in labels
+
+
+class Counting(ReferenceBackend):
+    """Lists the names of the ops it runs."""
+
+    def __init__(self, int8_formats):
+        super().__init__(int8_formats)
+        self.ran: list[str] = []
+
+    def run(self, op, *operands, **params):
+        self.ran.append(op.name)
+        super().run(op, *operands, **params)
+
+
+@pytest.mark.parametrize("v_format, most", [("Q8_0", 10), ("Q4_0", 11)])
+def test_dispatches_of_a_layer(v_format, most, tmp_path):
+    """One weight a dispatch: at most 10 a layer, one more for a second format among those of one input."""
+    weights, heads = {}, {"llama.attention.head_count": 1, "llama.attention.head_count_kv": 1}
+    for name, values in tensors().items():
+        if "attn_k." in name or "attn_v." in name:
+            values = np.concatenate([values, values])  # one head of 32
+        if values.ndim == 2:
+            fmt, kind = (v_format, {"Q4_0": 2, "Q8_0": 8}[v_format]) if "attn_v" in name else ("Q8_0", 8)
+            weights[name] = (quantize(values, fmt).reshape(len(values), -1), kind)
+    backend = Counting({"Q4_0", "Q8_0"})
+    metadata = heads | {"llama.rope.dimension_count": 32}
+    with GGUF.open(write_tiny(tmp_path / "a.gguf", metadata, weights)) as gguf:
+        config = ModelConfig.from_gguf(gguf)
+        model = Transformer(backend, config, load_weights(gguf, config, backend), 64, 1, 1)
+    cache = KVCache(backend, config, 64, 1, 1, "f16")
+    model.forward(Batch(np.array([[5, 0, 0, 0]], np.uint32), 1, "decode"), cache.layers)
+    places = [i for i, name in enumerate(backend.ran) if name == "rope_kv_write"]
+    assert len(places) == config.layers and places[1] - places[0] <= most
+    assert backend.ran.count("matvec_act8") == config.layers * (most - 6) + 1

@@ -79,7 +79,7 @@ class PairBackend(Backend):
         return self.primary.read_kv(kv.payload[0])
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
-        return self.primary.missing(op, fmt)
+        return self.primary.missing(op, fmt) or self.witness.missing(op, fmt)
 
     def memory(self) -> Memory:
         return self.primary.memory()

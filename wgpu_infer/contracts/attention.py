@@ -47,22 +47,41 @@ def reference(
     """q (tokens, stride), sinks (heads) or (0) -> (tokens, heads, head_dim) float64."""
     q = q.reshape(len(index), -1)[:, : heads * head_dim].reshape(-1, heads, head_dim)
     out = np.empty(q.shape, np.float64)
-    group = heads // kv.k.shape[1]
     sink = sinks.astype(np.float64)[:, None] if sinks.size else np.full((heads, 1), -np.inf)
     for t, (_id, sequence, position, _row) in enumerate(index):
-        page, slot = kv.slots(int(sequence), int(position) + 1)
-        k = np.repeat(kv.k[page, :, slot].astype(np.float64), group, axis=1)  # (length, heads, head_dim)
-        v = np.repeat(kv.v[page, :, slot].astype(np.float64), group, axis=1)
-        scores = np.einsum("hd,lhd->hl", q[t].astype(np.float64), k) * np.float32(scale)
-        if softcap > 0:
-            scores = softcap * np.tanh(scores / softcap)
-        scores -= slopes(heads, alibi)[:, None] * (int(position) - np.arange(int(position) + 1))
-        if window > 0:
-            scores[:, : max(0, int(position) + 1 - window)] = -np.inf
+        args = q[t], kv, int(sequence), int(position)
+        scores, v = scored(*args, heads=heads, scale=scale, window=window, softcap=softcap, alibi=alibi)
         top = np.maximum(scores.max(axis=1, keepdims=True), sink)
         p = np.exp(scores - top)
         out[t] = np.einsum("hl,lhd->hd", p / (p.sum(axis=1, keepdims=True) + np.exp(sink - top)), v)
     return out
+
+
+def scored(
+    q: np.ndarray,
+    kv: HostKV,
+    sequence: int,
+    position: int,
+    *,
+    heads: int,
+    scale: float,
+    window: int,
+    softcap: float,
+    alibi: float,
+    **_: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """q (heads, head_dim) -> scores (heads, length), -inf before the window, and values (length, heads, head_dim)."""
+    page, slot = kv.slots(sequence, position + 1)
+    group = heads // kv.k.shape[1]
+    k = np.repeat(kv.k[page, :, slot].astype(np.float64), group, axis=1)  # (length, heads, head_dim)
+    v = np.repeat(kv.v[page, :, slot].astype(np.float64), group, axis=1)
+    scores = np.einsum("hd,lhd->hl", q.astype(np.float64), k) * np.float32(scale)
+    if softcap > 0:
+        scores = softcap * np.tanh(scores / softcap)
+    scores -= slopes(heads, alibi)[:, None] * (position - np.arange(position + 1))
+    if window > 0:
+        scores[:, : max(0, position + 1 - window)] = -np.inf
+    return scores, v
 
 
 def bound(operands: Mapping[str, Any], expected: np.ndarray, _p: Mapping[str, Any]) -> float:
@@ -105,8 +124,8 @@ def make_case(
         + f"-{extra} behind" * (extra > 0),
         {
             "q": queries(tokens, heads, head_dim, extra),
-            "sinks": activations(heads, seed=6, scale=2.0) if sinks else np.empty(0, np.float32),
             "index": index_array([0] * tokens, [t // run % 2 for t in range(tokens)], positions),
+            "sinks": activations(heads, seed=6, scale=2.0) if sinks else np.empty(0, np.float32),
             "kv": filled_kv(2 * width, kv_heads, head_dim, table, dtype, seed=4),
         },
         {

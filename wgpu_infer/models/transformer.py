@@ -16,7 +16,9 @@ from typing import Literal
 import numpy as np
 
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle
+from wgpu_infer.contracts.contract import PAGE_SLOTS
 from wgpu_infer.contracts.glu import ACTIVATIONS
+from wgpu_infer.contracts.host import ACT8_BLOCK
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.models.config import ModelConfig
 from wgpu_infer.models.rope_table import rope_table
@@ -30,15 +32,24 @@ MAX_PROGRAMS = 64  # recorded passes kept; prompts of ever new lengths start ove
 
 @dataclass(frozen=True)
 class Batch:
-    """The tokens of one step. `index` (tokens, 4) u32: id, sequence slot, position, and in row i output i's token."""
+    """The tokens of one step. `index` (tokens, 4) u32: id, sequence slot, position, and in row i output i's token.
+
+    ahead: positions by which tokens may move on before the host writes another index.
+    """
 
     index: np.ndarray
     outputs: int
     phase: Phase
+    ahead: int = 0
 
     @property
     def tokens(self) -> int:
         return len(self.index)
+
+    @property
+    def pages(self) -> int:
+        """Pages of the longest sequence."""
+        return (int(self.index[:, 2].max(initial=0)) + self.ahead) // PAGE_SLOTS + 1
 
 
 class Scratch:
@@ -56,8 +67,9 @@ class Scratch:
         self.nothing = backend.empty((1,), np.float32, "nothing")  # stands for an operand that a call leaves out
         self.out = backend.empty((outputs, c.dim), np.float32, "out")
         self.logits = backend.empty((outputs, c.vocab), np.float32, "logits")
-        self._backend = backend
+        self._backend, self._config = backend, c
         self._int8: dict[str, Act8] = {}
+        self._ranges = 0
 
     def int8(self, x: Array) -> Act8:
         """The int8 activations that belong to an array; made when first asked for."""
@@ -65,6 +77,15 @@ class Scratch:
         if found is None:
             found = self._int8[x.label] = self._backend.act8(x.shape[0], x.shape[1], f"{x.label}.int8")
         return found
+
+    def ranges(self, tokens: int, splits: int) -> tuple[Array, Array]:
+        """What attention_split hands to attention_reduce: sums and tops; made larger when first asked for more."""
+        if tokens * splits > self._ranges:
+            self._ranges = 1 << (tokens * splits - 1).bit_length()
+            heads = self._ranges, self._config.heads
+            self._sums = self._backend.empty((*heads, self._config.head_dim), np.float32, "sums")
+            self._tops = self._backend.empty((*heads, 2), np.float32, "tops")
+        return self._sums, self._tops
 
 
 class Transformer:
@@ -88,13 +109,16 @@ class Transformer:
         return self.scratch.logits
 
     def warm_up(self, cache: list[KV]) -> None:
-        """Records passes of either phase, so that their kernels are compiled before the first request."""
+        """Records passes of either phase, so that their kernels are compiled before the first request, and makes room
+        for a sequence that fills the context."""
+        if self.splits_attention(cache[0]):
+            self.scratch.ranges(1, cache[0].table.shape[1])
         for phase in PHASES:
             self.program(Batch(np.zeros((1, 4), np.uint32), 1, phase), cache)
 
     def program(self, batch: Batch, cache: list[KV]) -> Callable[[], None]:
-        """The recorded pass over batches of this size."""
-        key = (batch.phase, batch.tokens, batch.outputs, *map(id, cache))
+        """The recorded pass over batches of this size, and of sequences up to the next power of two of pages."""
+        key = (batch.phase, batch.tokens, batch.outputs, self.splits(batch, cache[0]), *map(id, cache))
         found = self._programs.get(key)
         if found is None:
             if len(self._programs) >= MAX_PROGRAMS:
@@ -142,12 +166,39 @@ class Transformer:
         heads = {"tokens": n, "heads": c.heads, "kv_heads": c.kv_heads, "head_dim": c.head_dim}
         heads |= {"table_width": kv.table.shape[1], "stride": s.qkv.shape[1]}
         self.position(w, kv, heads)
-        shape = {"scale": c.head_dim**-0.5, "window": 0, "softcap": 0.0, "alibi": 0.0, "sink_size": 0}
-        self.run("attention", s.qkv, s.index, s.nothing, kv, s.attended, **heads, **shape)
-        if self.takes_int8(w, "attn_output"):
-            self.quantize(s.attended, n)
+        int8 = self.takes_int8(w, "attn_output")
+        scores = {"scale": c.head_dim**-0.5, "window": 0, "softcap": 0.0, "alibi": 0.0}
+        if splits := self.splits(batch, kv):
+            self.attend_in_ranges(kv, heads | scores | {"splits": splits}, int8)
+        else:
+            self.run("attention", s.qkv, s.index, s.nothing, kv, s.attended, **heads, **scores, sink_size=0)
+            if int8:
+                self.quantize(s.attended, n)
         self.linear(batch.phase, n, s.attended, w, "attn_output", s.delta)
         self.add_bias(n, s.delta, w, "attn_output")
+
+    def attend_in_ranges(self, kv: KV, params: dict[str, int | float], int8: bool) -> None:
+        """qkv -> attended, or its int8 blocks, by ranges of keys."""
+        s, n = self.scratch, int(params["tokens"])
+        ranges = s.ranges(n, int(params["splits"]))
+        self.run("attention_split", s.qkv, s.index, kv, *ranges, **params)
+        sizes = {name: params[name] for name in ("tokens", "heads", "head_dim", "splits", "window")} | {"sink_size": 0}
+        if int8 and self.config.head_dim % ACT8_BLOCK == 0:
+            out = s.int8(s.attended)
+            self.run("attention_reduce_act8", *ranges, s.index, s.nothing, out, **sizes, width=self.config.q_dim)
+            return
+        self.run("attention_reduce", *ranges, s.index, s.nothing, s.attended, **sizes)
+        if int8:
+            self.quantize(s.attended, n)
+
+    def splits(self, batch: Batch, kv: KV) -> int:
+        """Ranges that attention of this batch is to have room for; 0 where it is not split."""
+        if batch.phase == "prefill" or not self.splits_attention(kv):
+            return 0
+        return min(1 << (batch.pages - 1).bit_length(), kv.table.shape[1])
+
+    def splits_attention(self, kv: KV) -> bool:
+        return self.backend.can_run(OPS["attention_split"], kv.dtype)
 
     def position(self, w: dict, kv: KV, heads: dict[str, int]) -> None:
         """Biases, norms and rotates queries and keys, and puts keys and values into the cache."""

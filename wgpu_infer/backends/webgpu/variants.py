@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from wgpu_infer.backends.webgpu.caps import Caps
-from wgpu_infer.contracts import matmul, matvec
+from wgpu_infer.contracts import attention_split, matmul, matvec
 from wgpu_infer.contracts.contract import Op
 
 Params = Mapping[str, Any]
 Constants = dict[str, int]
+Candidates = Callable[[str | None, Params, Caps], list[tuple[str, Constants]]]  # shaders and their constants
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,35 @@ def matmul_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list
     ]
 
 
-SPECIAL: dict[str, Callable[[str | None, Params, Caps], list[tuple[str, Constants]]]] = {
+def group_of(params: Params) -> int:
+    """Query heads that attention takes together."""
+    return min(params["heads"] // params["kv_heads"], attention_split.MAX_GROUP)
+
+
+def units_of(params: Params) -> int:
+    """Groups of four elements of a head, of which no shader takes more than 64."""
+    return max(1, min(params["head_dim"] // 4, 64))
+
+
+def split_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+    """An invocation a key on GPUs; on CPUs fewer, so that what is read of a query serves several keys."""
+    sizes = {"GROUP": group_of(params), "UNITS": units_of(params)}
+    return [("attention_split", {"WG": wg, **sizes}) for wg in ((16, 64) if caps.kind == "software" else (64, 32))]
+
+
+def reduce_candidates(name: str) -> Candidates:
+    """No more invocations than there is work for where they cost time."""
+
+    def candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+        return [(name, {"WG": max(8, power_of_two(units_of(params), 64)) if caps.kind == "software" else 64})]
+
+    return candidates
+
+
+SPECIAL: dict[str, Candidates] = {
+    "attention_split": split_candidates,
+    "attention_reduce": reduce_candidates("attention_reduce"),
+    "attention_reduce_act8": reduce_candidates("attention_reduce_act8"),
     "matvec": matvec_candidates,
     "matmul": matmul_candidates,
     "matvec_act8": matvec_act8_candidates,
