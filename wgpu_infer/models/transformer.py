@@ -9,6 +9,7 @@ those too.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,9 +19,10 @@ import numpy as np
 from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle
 from wgpu_infer.contracts.contract import PAGE_SLOTS
 from wgpu_infer.contracts.glu import ACTIVATIONS
-from wgpu_infer.contracts.host import ACT8_BLOCK
+from wgpu_infer.contracts.host import ACT8_BLOCK, KV_DTYPES
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.models.config import ModelConfig
+from wgpu_infer.models.plan import Call, allocate, plan, planned
 from wgpu_infer.models.rope_table import rope_table
 from wgpu_infer.models.weights import Product, Weights
 
@@ -53,29 +55,30 @@ class Batch:
 
 
 class Scratch:
-    """Every activation of the pass, allocated once for `tokens` tokens and `outputs` rows of logits."""
+    """Every activation of the pass, for `tokens` tokens and `outputs` rows of logits. Memory comes by `plan`, but for
+    what attention by ranges needs, which grows with the longest sequence."""
 
     def __init__(self, backend: Backend, c: ModelConfig, tokens: int, outputs: int):
         def rows(width: int, label: str) -> Array:
-            return backend.empty((tokens, width), np.float32, label)
+            return planned((tokens, width), label)
 
-        self.index = backend.empty((tokens, 4), np.uint32, "index")
+        self.index = planned((tokens, 4), "index", np.uint32)
         self.x, self.normed, self.delta = (rows(c.dim, name) for name in ("x", "normed", "delta"))
         self.qkv, self.attended = rows(c.q_dim + 2 * c.kv_dim, "qkv"), rows(c.q_dim, "attended")
         self.hidden, self.forward = rows(c.hidden, "hidden"), rows(c.dim, "forward")
         self.gate_up = rows(2 * c.hidden, "gate_up") if c.arch.gated else self.hidden
-        self.nothing = backend.empty((1,), np.float32, "nothing")  # stands for an operand that a call leaves out
-        self.out = backend.empty((outputs, c.dim), np.float32, "out")
-        self.logits = backend.empty((outputs, c.vocab), np.float32, "logits")
+        self.nothing = planned((1,), "nothing")  # stands for an operand that a call leaves out
+        self.out = planned((outputs, c.dim), "out")
+        self.logits = planned((outputs, c.vocab), "logits")
         self._backend, self._config = backend, c
         self._int8: dict[str, Act8] = {}
         self._ranges = 0
 
     def int8(self, x: Array) -> Act8:
-        """The int8 activations that belong to an array; made when first asked for."""
+        """The int8 activations that belong to an array."""
         found = self._int8.get(x.label)
         if found is None:
-            found = self._int8[x.label] = self._backend.act8(x.shape[0], x.shape[1], f"{x.label}.int8")
+            found = self._int8[x.label] = Act8(x.shape[0], x.shape[1], None, f"{x.label}.int8")
         return found
 
     def ranges(self, tokens: int, splits: int) -> tuple[Array, Array]:
@@ -96,11 +99,24 @@ class Transformer:
     ):
         self.backend, self.config, self.weights = backend, config, weights
         self.max_tokens, self.max_outputs = max_tokens, max_outputs
-        self.scratch = Scratch(backend, config, max_tokens, max_outputs)
         self.context = context
         table = rope_table(context, config.rot, config.rope_base, config.rope_scaling, weights.frequency_factors)
         self.angles = backend.array(table, "angles")
         self._programs: dict[tuple, Callable[[], None]] = {}
+        self._calls: list[Call] | None = None  # while they are listed
+        self.scratch = s = Scratch(backend, config, max_tokens, max_outputs)
+        allocate(backend, plan(self.list_calls(), kept=(s.index, s.logits, s.nothing)))
+
+    def list_calls(self) -> list[Call]:
+        """The ops of all kinds of passes one after the other, and their operands; how many tokens changes neither."""
+        c, table = self.config, planned((1, 1), "block_table", np.uint32)
+        calls: list[Call] = []
+        self._calls = calls
+        for phase, dtype in itertools.product(PHASES, KV_DTYPES):
+            cache = [KV(0, c.kv_heads, c.head_dim, dtype, table, None)] * c.layers
+            self.run_pass(Batch(np.zeros((1, 4), np.uint32), 1, phase), cache)
+        self._calls = None
+        return calls
 
     def forward(self, batch: Batch, cache: list[KV]) -> Array:
         """Queues the pass over a batch and returns the logits' handle (outputs, vocab)."""
@@ -275,7 +291,10 @@ class Transformer:
         self.run("add", x, y, n=n, period=period or n)
 
     def run(self, op: str, *operands: Handle, **params: int | float) -> None:
-        self.backend.run(OPS[op], *operands, **params)
+        if self._calls is not None:
+            self._calls.append((OPS[op], operands))
+        else:
+            self.backend.run(OPS[op], *operands, **params)
 
 
 def layer_dispatches(model: Transformer, cache: list[KV]) -> int | None:
