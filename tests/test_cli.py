@@ -270,3 +270,12 @@ print(render(examine()))
     )
     assert done.returncode == 0, done.stderr
     assert any(f"--device {one}" in done.stdout for one in says.split("|")) and "here" in done.stdout
+
+
+@pytest.mark.webgpu
+def test_tune_says_what_it_chose(model, open_once, tmp_path):
+    open_once("webgpu")
+    env = {"WGPU_INFER_CACHE": str(tmp_path)}
+    done = run("tune", "--model", str(model), "--seconds", "5", module="wgpu_infer", env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().startswith("webgpu: ") and f"kept in {tmp_path}" in done.stdout.decode()
