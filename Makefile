@@ -6,7 +6,7 @@ RUN    ?= pytest            # `make coverage` runs the same tests under coverage
 PROMPT ?= Once upon a time
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory bench-cpu-claims bench-wgpu wheel clean
+.PHONY: generate test coverage lint ops-table bench-cpu-inference bench-cpu-memory bench-cpu-claims bench-wgpu gpu-report wheel clean
 
 generate: $(VENV)/.core
 	$(PY) -m wgpu_infer.generate "$(PROMPT)"
@@ -38,6 +38,10 @@ bench-cpu-claims: $(VENV)/.core
 
 bench-wgpu: $(VENV)/.core
 	$(PY) benches/wgpu_inference.py $(BENCH)
+
+# On a machine with a GPU: results, speed and distance to the roofline, in gpu_report.md and .json.
+gpu-report: $(VENV)/.core
+	$(PY) tools/gpu_report.py $(REPORT)
 
 wheel: $(VENV)/.dev
 	$(PY) -m build --wheel

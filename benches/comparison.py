@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import click
-import numpy as np
 
 from benches.cpu_targets import ROWS, Workload, judge, target_of
 from benches.harness import Row, Runs, alternate, spread, usable_cores
@@ -14,7 +13,7 @@ from benches.llama_cpp_peer import NAME as PEER
 from benches.llama_cpp_peer import LlamaCppPeer
 from benches.model_files import ModelFiles
 from benches.neighbours import Neighbours
-from benches.our_engine import Prompts, run_ours, weight_bytes
+from benches.our_engine import make_prompts, run_ours, weight_bytes
 from benches.read_rate import ReadRate, weight_arrays
 from wgpu_infer import LLM
 
@@ -90,12 +89,6 @@ def compare_row(
         "same": same,
         "verdict": verdict,
     } | outcome
-
-
-def make_prompts(work: Workload, vocab: int) -> Prompts:
-    """Ids without meaning, the same for both; a prompt per sequence. Control tokens lie at a vocabulary's ends."""
-    ids = np.random.default_rng(0).integers(vocab // 2, vocab * 3 // 4, (work.sequences, work.prompt))
-    return [[int(token) for token in prompt] for prompt in ids]
 
 
 def summarise(runs: Runs, work: Workload, nbytes: int, target: float | None) -> Row:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from benches.cpu_targets import Workload
 from wgpu_infer import LLM, SamplingParams
 
@@ -22,6 +24,12 @@ class Timing:
 
     seconds: float
     tokens: list[list[int]]
+
+
+def make_prompts(work: Workload, vocab: int) -> Prompts:
+    """Ids without meaning, the same for all; a prompt per sequence. Control tokens lie at a vocabulary's ends."""
+    ids = np.random.default_rng(0).integers(vocab // 2, vocab * 3 // 4, (work.sequences, work.prompt))
+    return [[int(token) for token in prompt] for prompt in ids]
 
 
 def run_ours(llm: LLM, work: Workload, prompts: Prompts, steps: int) -> Timing:

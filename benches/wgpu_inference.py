@@ -20,13 +20,13 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, when run as a script
 
-from benches.comparison import OURS, PEER, count_same, make_prompts
+from benches.comparison import OURS, PEER, count_same
 from benches.cpu_inference import check_model
 from benches.harness import ALTERNATIONS, Column, Report, Row, Table, alternate, describe, machine, spread
 from benches.llama_cpp_peer import LlamaCppPeer, build_info, is_installed
 from benches.model_files import ModelFiles, model_files
 from benches.neighbours import TOO_MUCH, Neighbours
-from benches.our_engine import run_ours, weight_bytes
+from benches.our_engine import make_prompts, run_ours, weight_bytes
 from benches.wgpu_targets import DEFAULT_ROWS, MOST_DISPATCHES, PEER_THREADS, ROWS, TARGETS, target_of
 from wgpu_infer import LLM
 from wgpu_infer.backends.webgpu.adapters import list_adapters

@@ -13,14 +13,14 @@ from click.testing import CliRunner
 from benches import cpu_claims, cpu_memory, kernel_claims, llama_cpp_peer, process_claims, scalar_twins, wgpu_encode
 from benches.claim import Finding
 from benches.claim_cases import attention_case, product_case
-from benches.comparison import count_same, make_prompts, possible_rows, summarise
+from benches.comparison import count_same, possible_rows, summarise
 from benches.cpu_targets import ROWS, SHARES, TARGETS, Workload, judge, least_share, target_of
 from benches.harness import Column, Report, Runs, Spread, Table, alternate, machine, spread
 from benches.llama_cpp_peer import FEATURES, missing_features
 from benches.model_files import model_files, split_model
 from benches.neighbours import busy_ticks, process_ticks
 from benches.op_calls import op_call
-from benches.our_engine import run_ours, weight_bytes
+from benches.our_engine import make_prompts, run_ours, weight_bytes
 from benches.read_rate import ReadRate, add_words, as_words, weight_arrays
 from wgpu_infer import LLM
 from wgpu_infer.backends.reference import ReferenceBackend
