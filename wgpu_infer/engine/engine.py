@@ -21,6 +21,7 @@ from wgpu_infer.models.transformer import Batch, Phase, Transformer
 from wgpu_infer.sampling.chain import sample
 
 PREFILL_TOKENS = 128  # tokens of a prefill step: enough to reuse weights, short enough to interrupt
+SHORT_PROMPT = 16  # tokens of the second prompt that variants are chosen for
 MAX_SEQUENCES = 32  # that run at once; more wait
 KV_BUDGET = 1 << 30  # bytes of KV pages beyond what one full context needs
 SOFTWARE_KV_BUDGET = 32 << 20  # on a software adapter, which takes all of them from the machine at the first step
@@ -155,10 +156,9 @@ class Engine:
 
     def tune(self, seconds: float, again: bool = False) -> list[Tuned]:
         """Chooses the device's fastest variants for this model's steps; nothing may be running."""
-        batches = [
-            Batch(np.zeros((1, 4), np.uint32), 1, "decode"),
-            Batch(prompt_index(self.model.max_tokens), 1, "prefill"),
-        ]
+        lengths = {self.model.max_tokens, min(SHORT_PROMPT, self.model.max_tokens)}
+        prompts = [Batch(prompt_index(tokens), 1, "prefill") for tokens in sorted(lengths)]
+        batches = [Batch(np.zeros((1, 4), np.uint32), 1, "decode"), *prompts]
         found = self.backend.tune([self.model.program(b, self.cache.layers) for b in batches], seconds, again)
         if found:
             self.model.forget_programs()

@@ -1,7 +1,8 @@
 """Tuned variants: which of an op's candidates is fastest here, measured on a model's own buffers and kept on disk.
 
 A choice belongs to an adapter and its driver, an op, a format and a weight's shape, never to a number of tokens: so a
-sequence is summed alike alone and in a batch. Constants that follow the number of tokens are left to `variants`.
+sequence is summed alike alone and in a batch. Only matmul, whose tiles all sum alike, tells short prompts from long.
+Constants that follow the number of tokens are left to `variants`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from wgpu_infer.errors import ParameterError, UnsupportedError
 
 VERSION = 1
 FILE = "tuning.json"
-BY_TOKENS = ("TOKENS", "TILE_TOKENS")  # constants that follow the number of tokens and change no sum
+BY_TOKENS = ("TOKENS",)  # constants that follow the number of tokens and change no sum
+SHORT = 32  # tokens up to which another tile may serve a product of a prompt best
 SHAPE = ("rows", "cols", "heads", "kv_heads", "head_dim")
 REPEATS = 5
 BUDGET = 3.0  # seconds, when a model is loaded
@@ -76,7 +78,8 @@ def digest() -> str:
 def key_of(op: Op, fmt: str | None, params: Mapping[str, Any]) -> str:
     """What a choice is made for. The rows of ops without a weight are tokens, which do not count."""
     names = [name for name in SHAPE if name in params and (name != "rows" or op.weight is not None)]
-    return " ".join([op.name, fmt or "-", *(f"{name}={params[name]}" for name in names)])
+    short = ["short"] if op.name.startswith("matmul") and params["tokens"] <= SHORT else []
+    return " ".join([op.name, fmt or "-", *(f"{name}={params[name]}" for name in names), *short])
 
 
 def describe(variant: Variant) -> str:
