@@ -21,6 +21,7 @@ from numba import prange
 from numba.core import types
 from numba.extending import intrinsic
 
+from cpu_fallback.ahead import compile_all
 from cpu_fallback.entry import I64, Entry, call_entry, entry_for, is_compiled, kind_of, record
 from cpu_fallback.jit import SCRATCH, cached, device, kernel, parallel_kernel
 from cpu_fallback.simd import address
@@ -163,11 +164,8 @@ def quiet(_done: int, _total: int) -> None:
 def compile_entries(steps: Sequence[Step], progress: Progress) -> list[Entry]:
     """The steps' entries; those that are not there yet are compiled, or read from the kernel cache."""
     new = list({(s.twin, s.kinds): None for s in steps if not is_compiled(s.twin, s.kinds)})
-    for done, (twin, kinds) in enumerate(new):
-        progress(done, len(new))
-        entry_for(twin, kinds)
     if new:
-        progress(len(new), len(new))
+        compile_all(new, progress)
     return [entry_for(s.twin, s.kinds) for s in steps]
 
 
