@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,6 +211,29 @@ def test_500_steps_make_no_buffer(webgpu, monkeypatch):
         assert done >= 500 and made == []
         assert llm.memory() == before and before.fragmentation < 0.05
         assert before.weights > 0 and before.kv > 0 and before.used > 0
+
+
+@pytest.mark.webgpu
+def test_2000_tokens_do_not_grow(webgpu, shared):
+    """Far past the context it was trained for (512), up to the end of the one it was given, then up to its own."""
+    path = shared("models", "stories260K-Q8_0.gguf")
+    with wi.LLM(path, device="webgpu", context=2000) as llm:
+        params = wi.SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
+        llm.generate([1], wi.SamplingParams(max_tokens=40, temperature=0.0, ignore_eos=True))
+        before, resident = llm.memory(), resident_bytes()
+        out = llm.generate([1], params)
+        assert (out.finish_reason, len(out.token_ids)) == ("length", 1999)
+        assert llm.memory() == before and resident_bytes() - resident < 4 << 20
+    with wi.LLM(path, device="webgpu") as llm:
+        out = llm.generate([1], params)
+        assert (out.finish_reason, len(out.token_ids)) == ("length", llm.config.context - 1)
+
+
+def resident_bytes() -> int:
+    """0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS")), 0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "reference", "webgpu"])

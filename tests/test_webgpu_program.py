@@ -10,8 +10,9 @@ from tiny_model import write_tiny
 import wgpu_infer as wi
 from wgpu_infer.backends.webgpu import native_replay, recorder, selftest
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
-from wgpu_infer.backends.webgpu.program import split, work_of
+from wgpu_infer.backends.webgpu.program import split
 from wgpu_infer.backends.webgpu.recorder import Dispatch
+from wgpu_infer.contracts.cases import random_weight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.engine.engine import make_batch
 from wgpu_infer.errors import DeviceError
@@ -217,9 +218,9 @@ def dispatch(work: float) -> Dispatch:
 
 
 def test_submissions_are_split_by_work_and_number():
-    works = [3e9, 0.5e9, 1e9, 9e9, 1.0, 0.0]
+    works = [6e9, 1e9, 2e9, 18e9, 1.0, 0.0]
     split_works = [[d.work for d in submission] for submission in split(map(dispatch, works))]
-    assert split_works == [[3e9, 0.5e9], [1e9], [9e9], [1.0, 0.0]]
+    assert split_works == [[6e9, 1e9], [2e9], [18e9], [1.0, 0.0]]
     assert [len(s) for s in split([dispatch(0.0)] * (2 * recorder.MAX_QUEUED + 3))] == [512, 512, 3]
 
 
@@ -231,9 +232,8 @@ def test_a_split_program_gives_the_same_result(adding, monkeypatch):
     np.testing.assert_array_equal(backend.read(x, (8,)), [22] * 4 + [2] * 4)
 
 
-def test_work_is_told_by_parameters():
-    sizes = {"tokens": 2, "rows": 8, "cols": 64, "row0": 0, "stride": 8}
-    heads = {"tokens": 3, "heads": 4, "kv_heads": 2, "head_dim": 16, "table_width": 5, "scale": 1.0}
-    assert work_of(sizes) == 2 * 8 * 64
-    assert work_of(heads) == 2 * 3 * 4 * 16 * 5 * 64
-    assert work_of({"n": 8, "period": 8}) == 0
+def test_recorded_work_is_that_of_the_contract(webgpu):
+    x, w, out = webgpu.empty((3, 64)), webgpu.weight(random_weight("Q8_0", 8, 64, 0)), webgpu.empty((3, 8))
+    sizes = {"tokens": 3, "rows": 8, "cols": 64, "row0": 0, "stride": 8}
+    program = webgpu.program(lambda: webgpu.run(OPS["matvec"], x, w, out, **sizes))
+    assert [d.work for d in program.dispatches] == [2 * 3 * 8 * 64]

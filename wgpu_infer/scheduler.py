@@ -193,6 +193,9 @@ class HybridScheduler(Backend):
     def expect_weights(self, nbytes: int) -> None:
         self.active.expect_weights(nbytes)
 
+    def trim(self) -> None:
+        self.active.trim()
+
     def memory(self) -> Memory:
         return self.active.memory()
 

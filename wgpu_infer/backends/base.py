@@ -122,6 +122,9 @@ class Backend(ABC):
     def expect_weights(self, nbytes: int) -> None:  # noqa: B027 (only some backends lay weights side by side)
         """Says how many bytes of weights are about to come, as they are in their file."""
 
+    def trim(self) -> None:  # noqa: B027 (only some backends keep memory for later)
+        """Gives back memory that is kept for later use."""
+
     def can_act8(self, fmt: str) -> bool:
         """Whether products with weights of this format take int8 activations (matvec_act8, matmul_act8)."""
         return False

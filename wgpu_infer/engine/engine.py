@@ -42,6 +42,7 @@ class Engine:
         model.warm_up(self.cache.layers)
         if self.backend.tune_seconds > 0:
             self.tune(self.backend.tune_seconds)
+        self.backend.trim()
 
     def step(self) -> Pieces:
         """Admit, choose a batch, run it, pick tokens, hand out what became certain."""

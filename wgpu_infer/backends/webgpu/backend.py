@@ -24,7 +24,7 @@ from wgpu_infer.backends.webgpu.caps import env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
-from wgpu_infer.backends.webgpu.program import Program, work_of
+from wgpu_infer.backends.webgpu.program import Program
 from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.tuning import Choices, Tuner, budget
@@ -33,7 +33,7 @@ from wgpu_infer.backends.webgpu.weights import Piece
 from wgpu_infer.contracts.contract import Op, lower_webgpu
 from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows
 from wgpu_infer.contracts.table import OPS
-from wgpu_infer.contracts.work import Keys
+from wgpu_infer.contracts.work import Keys, work
 from wgpu_infer.errors import UnsupportedError
 
 
@@ -151,7 +151,7 @@ class WebGPUBackend(Backend):
             variants.groups(op, params, variant),
             format=fmt,
             params=params,
-            work=work_of(params),
+            work=work(op, params, fmt).operations,
         )
 
     def program(self, build: Callable[[], None]) -> Program:
@@ -187,6 +187,10 @@ class WebGPUBackend(Backend):
     def expect_weights(self, nbytes: int) -> None:
         with self.lock:
             self.runtime.arenas.expect(nbytes)
+
+    def trim(self) -> None:
+        with self.lock:
+            self.runtime.pool.trim()
 
     def memory(self) -> Memory:
         with self.lock:

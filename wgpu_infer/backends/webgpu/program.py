@@ -8,8 +8,7 @@ nothing of the failed call was submitted. Calls are asynchronous: they return wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from wgpu_infer.backends.webgpu.native_replay import Replay
 from wgpu_infer.backends.webgpu.recorder import Dispatch, is_full
@@ -85,12 +84,3 @@ def split(dispatches: Iterable[Dispatch]) -> list[list[Dispatch]]:
         out[-1].append(dispatch)
         work += dispatch.work
     return out
-
-
-def work_of(params: Mapping[str, Any]) -> float:
-    """Multiply-adds of a product or of attention at most, by their parameters' names; other ops do next to nothing."""
-    if {"rows", "cols", "stride"} <= params.keys():
-        return float(params["tokens"] * params["rows"] * params["cols"])
-    if {"heads", "table_width", "scale"} <= params.keys():
-        return 2.0 * params["tokens"] * params["heads"] * params["head_dim"] * params["table_width"] * 64
-    return 0.0

@@ -15,9 +15,9 @@ import numpy as np
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.contracts.contract import PARAMS_BYTES
 
-# Systems reset a GPU that works on one submission for seconds; slow ones do 4e10 multiply-adds a second.
+# Systems reset a GPU that works on one submission for seconds; slow ones do 8e10 operations a second.
 MAX_QUEUED = 512  # dispatches per submission
-MAX_WORK = 4e9  # multiply-adds per submission of more than one dispatch
+MAX_WORK = 8e9  # operations per submission of more than one dispatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Dispatch:
     """One dispatch, ready to be queued as often as wanted.
 
     immediates: PARAMS_BYTES bytes. op, format, params: what it is, for people and profilers (`params` of this piece of
-    its weight). work: multiply-adds at most. keep: what must stay in memory as long as this.
+    its weight). work: operations at most. keep: what must stay in memory as long as this.
     """
 
     op: str
