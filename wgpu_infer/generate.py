@@ -37,6 +37,7 @@ from wgpu_infer.terminal import LoadingBar, run_cli
 @click.option("--stop", multiple=True, metavar="TEXT", help="Ends the text; may be given several times.")
 @click.option("--context", type=int, help="Tokens of prompt and text; default: the model's, at most 4096.")
 @click.option("--kv", type=click.Choice(KV_DTYPES), default="f16", show_default=True, help="Type of the KV cache.")
+@click.option("--run-ahead", type=int, metavar="N", help="Tokens a GPU computes before the first is read; 0: none.")
 @click.option("--ignore-eos", is_flag=True, help="Go on after the end of the text.")
 @click.option("--special", is_flag=True, help="Control tokens spelled in the prompt are control tokens.")
 @click.option("--chat", is_flag=True, help="The prompt is a user's message in the model's chat template.")
@@ -53,10 +54,9 @@ def main(
 def generate(
     prompt: str, model: str | None, device: str, threads: int | None, as_json: bool, verbose: bool, rest: dict[str, Any]
 ) -> None:
-    names = ("context", "kv", "special", "chat", "adapter", "profile")
-    context, kv, special, chat, adapter, profile = (rest.pop(name) for name in names)
+    special, chat, profile = (rest.pop(name) for name in ("special", "chat", "profile"))
+    options = {name: rest.pop(name) for name in ("context", "kv", "adapter", "run_ahead")} | {"threads": threads}
     params = SamplingParams(**{**rest, "logit_bias": dict(map(parse_bias, rest["logit_bias"]))})
-    options: dict[str, Any] = {"threads": threads, "context": context, "kv": kv, "adapter": adapter}
     with (
         LoadingBar() as bar,
         LLM(model, device, **options, progress=bar.update, compiling=bar.compiling) as llm,

@@ -21,6 +21,7 @@ from wgpu_infer.backends.timing import Tuned
 from wgpu_infer.checks import number, shown, whole
 from wgpu_infer.contracts.host import check_kv
 from wgpu_infer.engine.engine import MAX_SEQUENCES, PREFILL_TOKENS, Engine
+from wgpu_infer.engine.run_ahead import MOST_AHEAD
 from wgpu_infer.engine.sequence import FinishReason, Piece, Sequence, Timings
 from wgpu_infer.engine.worker import EngineWorker, PieceStream
 from wgpu_infer.errors import ContextLengthError, ParameterError, WgpuInferError
@@ -70,6 +71,8 @@ class LLM:
         compiling: called with (CPU kernels ready, kernels in all) while they are compiled, or read from the cache.
         adapter: which WebGPU adapter: its number in `wgpu-infer doctor`, or part of its name; None is WGPU_ADAPTER_NAME
             of the environment, else the best: discrete, integrated, software.
+        run_ahead: how many tokens of each sequence a GPU may be given to compute before the first of them is read; the
+            text comes that much later at most. 0 picks every token on the CPU. None is 4, on a software adapter 0.
 
     Raises ModelFormatError, DeviceError, OutOfMemoryError, UnsupportedError, ParameterError, or OSError for the path.
     """
@@ -85,12 +88,14 @@ class LLM:
         check_tensors: bool = False,
         compiling: Progress | None = None,
         adapter: str | int | None = None,
+        run_ahead: int | None = None,
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
         if not isinstance(device, Backend) and device not in DEVICES:
             raise ParameterError(f"device={shown(device)} is not known; allowed: {', '.join(DEVICES)}, or a Backend")
         threads = None if threads is None else whole("threads", threads, 1, MAX_THREADS)
         context = None if context is None else whole("context", context, 1, MAX_CONTEXT)
+        run_ahead = None if run_ahead is None else whole("run_ahead", run_ahead, 0, MOST_AHEAD)
         wanted = check_adapter(adapter, device)
         self.kv = kv
         self.gguf = GGUF.open(self.path)
@@ -105,7 +110,7 @@ class LLM:
         self._abandoned = threading.Event()
 
         def make() -> Engine:
-            return self._make_engine(device, threads, wanted, kv, progress, check_tensors, compiling)
+            return self._make_engine(device, threads, wanted, kv, progress, check_tensors, compiling, run_ahead)
 
         try:
             self._worker = EngineWorker(make, at_end=self.gguf.close)
@@ -241,6 +246,7 @@ class LLM:
         progress: Progress | None,
         check_tensors: bool,
         compiling: Progress | None,
+        run_ahead: int | None,
     ) -> Engine:
         backend = self._open(device, threads, adapter) if isinstance(device, str) else device
         try:
@@ -249,7 +255,7 @@ class LLM:
             weights = load_weights(self.gguf, self.config, backend, self._reporting(progress), check_tensors)
             backend.compile_progress = self._reporting(compiling)
             model = Transformer(backend, self.config, weights, self.context, PREFILL_TOKENS, MAX_SEQUENCES)
-            return Engine(model, kv)
+            return Engine(model, kv, run_ahead)
         except BaseException:
             backend.close()
             raise

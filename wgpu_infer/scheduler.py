@@ -187,6 +187,17 @@ class HybridScheduler(Backend):
     def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
         return self.active.read(array, shape)
 
+    def read_later(self, array: Array, shape: tuple[int, ...]) -> Callable[[], np.ndarray]:
+        return self.active.read_later(array, shape)
+
+    @property
+    def can_run_ahead(self) -> bool:  # type: ignore[override]
+        return self.active.can_run_ahead
+
+    @property
+    def is_software(self) -> bool:  # type: ignore[override]
+        return self.active.is_software
+
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         self.active.run(op, *operands, **params)
 

@@ -74,6 +74,7 @@ class Backend(ABC):
     name: str
     compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of all
     tune_seconds: float = 0.0  # spent on `tune` when a model is loaded
+    can_run_ahead: bool = False  # steps may be submitted before the picks of those before them are read
     is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 
     @abstractmethod
@@ -98,6 +99,11 @@ class Backend(ABC):
     @abstractmethod
     def read(self, array: Array, shape: tuple[int, ...]) -> np.ndarray:
         """The array's leading elements as a fresh numpy array, after the ops before."""
+
+    def read_later(self, array: Array, shape: tuple[int, ...]) -> Callable[[], np.ndarray]:
+        """What `read` gives after the ops before, to be asked for (once) when others have been queued behind them."""
+        values = self.read(array, shape)
+        return lambda: values
 
     @abstractmethod
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:

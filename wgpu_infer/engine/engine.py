@@ -1,7 +1,9 @@
 """The engine: several sequences, one model, one step at a time. `step` is the diagram.
 
 A step is a prefill of waiting prompts (in chunks, several prompts together) or a decode of all running sequences; the
-phase decides how tokens are summed, so a sequence computes the same alone or in company.
+phase decides how tokens are summed, so a sequence computes the same alone or in company. Where the backend can pick
+tokens itself, decode steps are submitted several deep (run_ahead.py) before the picks of the first are read. Whoever
+comes or goes ends that: what is in flight is taken first, and what it computed for those who have gone is dropped.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ from collections import deque
 
 import numpy as np
 
+from wgpu_infer.backends.base import Array, Backend
 from wgpu_infer.backends.timing import Timer, Tuned
 from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.contracts.work import Keys
 from wgpu_infer.engine.kv_cache import KVCache, bytes_per_page
+from wgpu_infer.engine.run_ahead import USUAL_AHEAD, DeviceState, Flight, Picks, burst
 from wgpu_infer.engine.sequence import Piece, Sequence
 from wgpu_infer.errors import ContextLengthError, DeviceError, OutOfMemoryError, ParameterError
 from wgpu_infer.models.transformer import Batch, Phase, Transformer
 from wgpu_infer.sampling.chain import sample
+from wgpu_infer.sampling.settings import can_pick
 
 PREFILL_TOKENS = 128  # tokens of a prefill step: enough to reuse weights, short enough to interrupt
 SHORT_PROMPT = 16  # tokens of the second prompt that variants are chosen for
@@ -32,32 +37,38 @@ Pieces = list[tuple[Sequence, Piece]]
 class Engine:
     """Owns the running sequences and their pages. Not thread-safe: one thread drives it (see worker.py)."""
 
-    def __init__(self, model: Transformer, kv_dtype: str = "f16"):
+    def __init__(self, model: Transformer, kv_dtype: str = "f16", run_ahead: int | None = None):
         self.model = model
         self.backend = model.backend
         self.context = model.context
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self.flights: deque[Flight] = deque()  # submitted, not yet taken
+        self.open: Flight | None = None  # the one whose state on the device later steps may go on from
+        self.leaving: list[int] = []  # slots of sequences that ended while steps are in flight
         self.cache = make_cache(model, kv_dtype)
-        model.warm_up(self.cache.layers)
+        self.run_ahead = choose_depth(model.backend, run_ahead)
+        self.state = DeviceState(model.backend, MAX_SEQUENCES, model.config.vocab) if self.run_ahead else None
+        self.warm_up()
         if self.backend.tune_seconds > 0:
             self.tune(self.backend.tune_seconds)
         self.backend.trim()
 
     def step(self) -> Pieces:
-        """Admit, choose a batch, run it, pick tokens, hand out what became certain."""
-        self.admit()
-        sequences, batch = self.schedule()
-        if batch is None:
-            return []
+        """Admit, schedule and run as far ahead as may be, take the oldest picks, hand out what became certain."""
         started = time.perf_counter()
-        logits = self.run(batch)
-        tokens = self.sample(sequences, logits)
-        return self.postprocess(sequences, batch, tokens, time.perf_counter() - started)
+        self.admit()
+        while (flight := self.schedule()) is not None:
+            self.run(flight)
+        if not self.flights:
+            return []
+        flight = self.flights.popleft()
+        picks = self.sample(flight)
+        return self.postprocess(flight, picks, time.perf_counter() - started)
 
     @property
     def is_idle(self) -> bool:
-        return not self.running and not self.waiting
+        return not self.running and not self.waiting and not self.flights
 
     def submit(self, sequence: Sequence) -> None:
         """Queues a checked sequence; ContextLengthError or ParameterError where it can never run."""
@@ -75,7 +86,7 @@ class Engine:
         self.waiting.append(sequence)
 
     def abort(self, sequence: Sequence) -> None:
-        """Ends a sequence now and returns its pages; others go on."""
+        """Ends a sequence now; its pages are free once nothing in flight writes to them. Others go on."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         if not sequence.is_finished:
@@ -89,9 +100,26 @@ class Engine:
             sequence.slot = self.cache.reserve(sequence.limit)
             self.running.append(sequence)
 
-    def schedule(self) -> tuple[list[Sequence], Batch | None]:
-        """Prompts first, else one token of every running sequence. Returns those that get a token, in output order."""
+    def schedule(self) -> Flight | None:
+        """What can be submitted now; None where its tokens depend on picks that are still in flight."""
+        if self.open is not None and self.open.sequences == self.running:
+            return self.go_on(self.open)
+        self.open = None
+        return None if self.flights else self.begin()
+
+    def begin(self) -> Flight | None:
+        """Work whose tokens are all known. A decode whose picks are made on the device leaves its state open there."""
+        flight = self.next_batch()
+        if flight is not None and flight.batch.phase == "decode" and self.state is not None:
+            flight.tail = self.state.begin(flight.sequences)
+            if all(map(self.can_pick_there, flight.sequences)):
+                self.open = flight = flight.of_steps(burst(self.run_ahead, 0, steps_wanted(flight.sequences)))
+        return flight
+
+    def next_batch(self) -> Flight | None:
+        """Tokens of prompts that are not computed yet, else the last token of every running sequence."""
         prefilling = [s for s in self.running if s.is_prefilling]
+        members: list[Sequence] = []
         rows: list[tuple[int, int, int]] = []
         picked: list[tuple[Sequence, int]] = []  # (sequence, its last token's row)
         for s in prefilling or self.running:
@@ -100,60 +128,96 @@ class Engine:
             chunk = range(s.computed, min(last, s.computed + room))
             rows += [(s.tokens[i], s.slot or 0, i) for i in chunk]
             s.computed += len(chunk)
+            members += [s] if len(chunk) else []
             if len(chunk) and s.computed == last:
                 picked.append((s, len(rows) - 1))
         if not rows:
-            return [], None
-        phase: Phase = "prefill" if prefilling else "decode"
-        return [s for s, _ in picked], make_batch(rows, [row for _, row in picked], phase)
+            return None
+        batch = make_batch(rows, [row for _, row in picked], "prefill" if prefilling else "decode")
+        return Flight(batch, members, [s for s, _ in picked])
 
-    def run(self, batch: Batch) -> np.ndarray:
-        """float32 (outputs, vocab)."""
-        handle = self.model.forward(batch, self.cache.layers)
-        if not batch.outputs:
+    def go_on(self, last: Flight) -> Flight | None:
+        """More steps of what is in flight, as many as the depth allows and the sequences want."""
+        in_flight = sum(f.steps for f in self.flights)
+        steps = burst(self.run_ahead, in_flight, steps_wanted(last.sequences) - in_flight)
+        return last.behind(in_flight, steps) if steps else None
+
+    def run(self, flight: Flight) -> None:
+        """Submits a flight's steps."""
+        before = sum(f.steps for f in self.flights)
+        for step in range(flight.steps):
+            submit = self.model.go_on if step or flight.goes_on else self.model.forward
+            flight.logits = submit(flight.batch, self.cache.layers, flight.tail)
+        if flight.tail is not None and self.state is not None:
+            positions = [len(s.tokens) + before for s in flight.sequences]
+            flight.picked = self.state.read_later(positions, flight.steps)
+        self.flights.append(flight)
+
+    def sample(self, flight: Flight) -> Picks:
+        """A token for each step and sequence; None where logits were not finite (the sequence ends with an error)."""
+        picks: Picks = flight.picked() if flight.picked else [[None] * len(flight.sequences)]
+        here = [i for i, s in enumerate(flight.sequences) if not flight.picked or not self.can_pick_there(s)]
+        if here or not flight.picked:
+            rows = self.read_logits(flight.batch, flight.logits)
+            for i in here:
+                picks[0][i] = pick(rows[i], flight.sequences[i])
+        return picks
+
+    def read_logits(self, batch: Batch, handle: Array | None) -> np.ndarray:
+        """float32 (outputs, vocab); without outputs it only starts what is queued."""
+        if handle is None or not batch.outputs:
             self.backend.flush()
             return np.zeros((0, self.model.config.vocab), np.float32)
         return self.backend.read(handle, (batch.outputs, self.model.config.vocab))
 
-    def sample(self, sequences: list[Sequence], logits: np.ndarray) -> list[int | None]:
-        """A token for each sequence; None where its logits are not finite (it then ends with an error)."""
-        return [
-            sample(row, s.params, s.tokens, s.seed, len(s.tokens)) if is_usable(row) else None
-            for s, row in zip(sequences, logits, strict=True)
-        ]
+    def can_pick_there(self, s: Sequence) -> bool:
+        """Whether this sequence's tokens are picked on the device, behind its logits."""
+        return self.state is not None and can_pick(s.params, self.model.config.vocab)
 
-    def postprocess(self, sequences: list[Sequence], batch: Batch, tokens: list[int | None], seconds: float) -> Pieces:
-        """Appends tokens, releases what finished. Sequences with max_tokens 0 end after their prompt."""
+    def postprocess(self, flight: Flight, picks: Picks, seconds: float) -> Pieces:
+        """Appends tokens until their sequence ends, and drops the rest; releases what has ended."""
         pieces: Pieces = []
-        self.charge(batch, seconds)
-        for s, token in zip(sequences, tokens, strict=True):
-            if token is None:
-                s.error = DeviceError(f"the model's logits at position {len(s.tokens)} are not finite (NaN)")
-                pieces.append((s, s.finish("abort")))
-            elif len(s.tokens) >= s.limit:
-                pieces.append((s, s.finish("length")))
-            else:
-                pieces.append((s, s.append(token)))
-        for s, _ in pieces:
-            if s.is_finished:
+        self.charge(flight, seconds)
+        for tokens in picks:
+            going = [(s, token) for s, token in zip(flight.sequences, tokens, strict=True) if not s.is_finished]
+            pieces += [(s, accept(s, token)) for s, token in going]
+        for s, piece in pieces:
+            if piece.finish_reason:
                 self.release(s)
+        if not self.flights:
+            self.free_slots()
         return pieces
 
-    def charge(self, batch: Batch, seconds: float) -> None:
+    def charge(self, flight: Flight, seconds: float) -> None:
         """Adds a step's time to every sequence that was in it."""
-        slots = set(batch.index[:, 1].tolist())
-        for s in self.running:
-            if s.slot in slots and batch.phase == "prefill":
+        for s in flight.members:
+            if not s.is_finished and flight.batch.phase == "prefill":
                 s.timings.prefill_s += seconds
-            elif s.slot in slots:
+            elif not s.is_finished:
                 s.timings.decode_s += seconds
 
     def release(self, sequence: Sequence) -> None:
         if sequence in self.running:
             self.running.remove(sequence)
         if sequence.slot is not None:
-            self.cache.release(sequence.slot)
+            self.leaving.append(sequence.slot)
             sequence.slot = None
+        if not self.flights:
+            self.free_slots()
+
+    def forget_flights(self) -> None:
+        """After an error: nobody takes what is in flight, and the device's state is not to be relied on."""
+        self.flights.clear()
+        self.open = None
+        self.free_slots()
+
+    def free_slots(self) -> None:
+        """Returns the pages of those who left; nothing in flight may write to them."""
+        while self.leaving:
+            self.cache.release(self.leaving.pop())
+
+    def warm_up(self) -> None:
+        self.model.warm_up(self.cache.layers, self.state.pick if self.state else None)
 
     def tune(self, seconds: float, again: bool = False) -> list[Tuned]:
         """Chooses the device's fastest variants for this model's steps; nothing may be running."""
@@ -163,7 +227,7 @@ class Engine:
         found = self.backend.tune([self.model.program(b, self.cache.layers) for b in batches], seconds, again)
         if found:
             self.model.forget_programs()
-            self.model.warm_up(self.cache.layers)
+            self.warm_up()
         return found
 
     def start_timer(self) -> Timer:
@@ -184,6 +248,7 @@ class Engine:
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """float32 (tokens, vocab): teacher-forced, outside any generation. The cache must have room for them."""
+        self.open = None  # its state on the device is overwritten
         slot = self.cache.reserve(len(ids))
         try:
             return np.concatenate([self._logits(ids, slot, at) for at in range(0, len(ids), self.model.max_outputs)])
@@ -192,7 +257,11 @@ class Engine:
 
     def _logits(self, ids: list[int], slot: int, start: int) -> np.ndarray:
         rows = [(ids[i], slot, i) for i in range(start, min(len(ids), start + self.model.max_outputs))]
-        return self.run(make_batch(rows, list(range(len(rows))), "prefill"))
+        return self.logits_of(make_batch(rows, list(range(len(rows))), "prefill"))
+
+    def logits_of(self, batch: Batch) -> np.ndarray:
+        """float32 (outputs, vocab), at once."""
+        return self.read_logits(batch, self.model.forward(batch, self.cache.layers))
 
 
 def make_cache(model: Transformer, kv_dtype: str) -> KVCache:
@@ -215,6 +284,31 @@ def prompt_index(tokens: int) -> np.ndarray:
     index = np.zeros((tokens, 4), np.uint32)
     index[:, 2] = np.arange(tokens)
     return index
+
+
+def choose_depth(backend: Backend, run_ahead: int | None) -> int:
+    """How many decode steps may be in flight; 0 picks on the CPU, which costs an emulated GPU less."""
+    if not backend.can_run_ahead:
+        return 0
+    usual = 0 if backend.is_software else USUAL_AHEAD
+    return usual if run_ahead is None else run_ahead
+
+
+def steps_wanted(sequences: list[Sequence]) -> int:
+    return max(s.limit - len(s.tokens) for s in sequences)
+
+
+def accept(s: Sequence, token: int | None) -> Piece:
+    """Appends a token, or ends a sequence that got none. Sequences with max_tokens 0 end after their prompt."""
+    s.computed = len(s.tokens)
+    if token is None:
+        s.error = DeviceError(f"the model's logits at position {len(s.tokens)} are not finite (NaN)")
+        return s.finish("abort")
+    return s.finish("length") if len(s.tokens) >= s.limit else s.append(token)
+
+
+def pick(logits: np.ndarray, s: Sequence) -> int | None:
+    return sample(logits, s.params, s.tokens, s.seed, len(s.tokens)) if is_usable(logits) else None
 
 
 def is_usable(logits: np.ndarray) -> bool:

@@ -119,14 +119,17 @@ class EngineWorker:
             self._answer(sequence, piece)
 
     def _answer(self, sequence: Sequence, piece: Piece) -> None:
+        is_last = piece.finish_reason is not None  # a step may bring a sequence several pieces
         answers = self.answers.get(sequence)
         if answers is not None:
-            answers.put(sequence.error or piece)
-        if sequence.is_finished:
+            answers.put(sequence.error if is_last and sequence.error else piece)
+        if is_last:
             self.answers.pop(sequence, None)
 
     def _fail(self, error: BaseException) -> None:
         """Every running and waiting request ends with the error of the step."""
+        assert self.engine is not None
+        self.engine.forget_flights()
         for sequence, answers in list(self.answers.items()):
             self._abort(sequence)
             answers.put(error)

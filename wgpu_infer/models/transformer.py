@@ -31,6 +31,8 @@ PHASES: tuple[Phase, ...] = ("prefill", "decode")
 LINEAR = {"prefill": "matmul", "decode": "matvec"}
 MAX_PROGRAMS = 64  # recorded passes kept; prompts of ever new lengths start over
 
+Tail = Callable[[Array, Array, int], None]  # queues what follows a pass: (index, logits, rows of logits)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -118,35 +120,39 @@ class Transformer:
         self._calls = None
         return calls
 
-    def forward(self, batch: Batch, cache: list[KV]) -> Array:
+    def forward(self, batch: Batch, cache: list[KV], tail: Tail | None = None) -> Array:
         """Queues the pass over a batch and returns the logits' handle (outputs, vocab)."""
         self.backend.write(self.scratch.index, batch.index)
-        self.program(batch, cache)()
+        return self.go_on(batch, cache, tail)
+
+    def go_on(self, batch: Batch, cache: list[KV], tail: Tail | None = None) -> Array:
+        """As `forward`, but from the index that the tail of the pass before has left."""
+        self.program(batch, cache, tail)()
         return self.scratch.logits
 
-    def warm_up(self, cache: list[KV]) -> None:
+    def warm_up(self, cache: list[KV], tail: Tail | None = None) -> None:
         """Records passes of either phase, so that their kernels are compiled before the first request, and makes room
         for a sequence that fills the context."""
         if self.splits_attention(cache[0]):
             self.scratch.ranges(1, cache[0].table.shape[1])
         for phase in PHASES:
-            self.program(Batch(np.zeros((1, 4), np.uint32), 1, phase), cache)
+            self.program(Batch(np.zeros((1, 4), np.uint32), 1, phase), cache, tail if phase == "decode" else None)
 
-    def program(self, batch: Batch, cache: list[KV]) -> Callable[[], None]:
+    def program(self, batch: Batch, cache: list[KV], tail: Tail | None = None) -> Callable[[], None]:
         """The recorded pass over batches of this size, and of sequences up to the next power of two of pages."""
-        key = (batch.phase, batch.tokens, batch.outputs, self.splits(batch, cache[0]), *map(id, cache))
+        key = (batch.phase, batch.tokens, batch.outputs, tail, self.splits(batch, cache[0]), *map(id, cache))
         found = self._programs.get(key)
         if found is None:
             if len(self._programs) >= MAX_PROGRAMS:
                 self._programs.clear()
-            found = self._programs[key] = self.backend.program(lambda: self.run_pass(batch, cache))
+            found = self._programs[key] = self.backend.program(lambda: self.run_pass(batch, cache, tail))
         return found
 
     def forget_programs(self) -> None:
         """Passes are recorded anew at their next call."""
         self._programs.clear()
 
-    def run_pass(self, batch: Batch, cache: list[KV]) -> None:
+    def run_pass(self, batch: Batch, cache: list[KV], tail: Tail | None = None) -> None:
         """All ops of a pass, in order."""
         s, model = self.scratch, self.weights.model
         self.embed(batch)
@@ -159,6 +165,8 @@ class Transformer:
             self.quantize(s.out, batch.outputs)
         self.linear(batch.phase, batch.outputs, s.out, model, "output", s.logits)
         self.add_bias(batch.outputs, s.logits, model, "output")
+        if tail is not None:
+            tail(s.index, s.logits, batch.outputs)
 
     def layer(self, batch: Batch, w: dict, kv: KV, delta: Array | None) -> Array:
         """One block; returns what is still to be added to the residual stream."""

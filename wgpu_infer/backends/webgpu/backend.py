@@ -25,6 +25,7 @@ from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
 from wgpu_infer.backends.webgpu.program import Program
+from wgpu_infer.backends.webgpu.readback import Readback
 from wgpu_infer.backends.webgpu.recorder import Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.tuning import Choices, Tuner, budget
@@ -47,6 +48,7 @@ class WebGPUBackend(Backend):
     """
 
     name = "webgpu"
+    can_run_ahead = True
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class WebGPUBackend(Backend):
         self.device = GpuDevice(adapter, checked, lowered)
         self.caps = self.device.caps
         self.runtime = Runtime(self.device)
+        self.readback = Readback(self.runtime)
         self.is_software = self.device.info.kind == "software"
         self.lock = self.runtime.lock
         self.choices = Choices(self.device)
@@ -115,6 +118,11 @@ class WebGPUBackend(Backend):
             codes = self.runtime.buffers.read(array.payload[0], size).view(np.int8)
             scales = self.runtime.buffers.read(array.payload[1], size // ACT8_BLOCK * 4).view(np.float32)
         return HostAct8(codes.reshape(rows, -1), scales.reshape(rows, -1))
+
+    def read_later(self, array: Array, shape: tuple[int, ...]) -> Callable[[], np.ndarray]:
+        with self.lock:
+            take = self.readback.start(array.payload, math.prod(shape) * array.dtype.itemsize)
+            return lambda: take().view(array.dtype).reshape(shape)
 
     def write_kv(self, kv: KV, host: HostKV) -> None:
         with self.lock:
@@ -205,6 +213,7 @@ class WebGPUBackend(Backend):
             self.runtime.recorder.flush()
 
     def close(self) -> None:
+        self.readback.close()
         self.runtime.close()
 
 

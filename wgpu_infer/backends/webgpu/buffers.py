@@ -100,14 +100,23 @@ class Buffers:
     def _reserve_staging(self, nbytes: int) -> Any:
         self.device.check_alive()
         if self._staging is None or self._staging.size < nbytes:
-            usage = open_wgpu().BufferUsage
-            size = max(1 << 16, 1 << math.ceil(math.log2(nbytes)))
-            self._staging = self._create(size, "reading back", usage.MAP_READ | usage.COPY_DST)
+            self._staging = self.create_staging(max(1 << 16, 1 << math.ceil(math.log2(nbytes))))
         return self._staging
 
+    def create_staging(self, size: int) -> Any:
+        """wgpu's buffer that can be copied to and mapped."""
+        usage = open_wgpu().BufferUsage
+        return self._create(size, "reading back", usage.MAP_READ | usage.COPY_DST)
+
     def _take(self, staging: Any, nbytes: int) -> np.ndarray:
-        """Maps the staging buffer and copies it. A failed map leaves it unusable, so it is kept only after success."""
+        """A failed map leaves the staging buffer unusable, so it is kept only after success."""
         self._staging = None
+        data = self.take(staging, nbytes)
+        self._staging = staging
+        return data
+
+    def take(self, staging: Any, nbytes: int) -> np.ndarray:
+        """Maps a staging buffer, once what is copied into it is there, and copies its first bytes."""
         size = -(-nbytes // 4) * 4
         with self.device.errors("reading back"):
             promise = native.map_for_reading(staging, size)
@@ -115,7 +124,6 @@ class Buffers:
             promise.sync_wait()
             data = np.frombuffer(staging.read_mapped(0, size, copy=False), np.uint8)[:nbytes].copy()
             staging.unmap()
-        self._staging = staging
         return data
 
     def _await(self, promise: Any) -> None:

@@ -54,6 +54,28 @@ def timestamp_period(queue: Any) -> float:
         return 1.0
 
 
+def submit(queue: Any, commands: list[Any]) -> int | None:
+    """Submits command buffers. The submission's number, for `wait_for_submission`; None where it is not to be had."""
+    try:
+        from wgpu.backends.wgpu_native import _api
+        from wgpu.backends.wgpu_native._ffi import ffi
+
+        numbered = _api.libf.wgpuQueueSubmitForIndex
+        handles = ffi.new("WGPUCommandBuffer []", [command._internal for command in commands])
+    except (AttributeError, ImportError, TypeError):
+        queue.submit(commands)
+        return None
+    return int(numbered(queue._internal, len(commands), handles))
+
+
+def wait_for_submission(device: Any, number: int) -> None:
+    """Returns when the device has done that submission and all before; later ones go on."""
+    from wgpu.backends.wgpu_native import _api
+    from wgpu.backends.wgpu_native._ffi import ffi
+
+    _api.libf.wgpuDevicePoll(device._internal, True, ffi.new("WGPUSubmissionIndex *", number))
+
+
 def map_for_reading(buffer: Any, size: int) -> Any:
     """Starts mapping a buffer whose copies are submitted, without wgpu-py's extra empty submit where possible."""
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.contracts.contract import PARAMS_BYTES
 
@@ -78,16 +79,16 @@ class Recorder:
             self._end_pass()
             encoder.clear_buffer(buffer, 0, nbytes)
 
-    def flush(self) -> None:
-        """Submits what is queued."""
+    def flush(self) -> int | None:
+        """Submits what is queued. The submission's number, where there was one and wgpu-native says it."""
         if self._encoder is None:
-            return
+            return None
         self._end_pass()
         encoder = self._encoder
         self.drop()
         with self.device.errors("finishing the recorded work"):  # fails on a lost device, so none is submitted to
             commands = encoder.finish()
-        self._submit([commands])
+        return self._submit([commands])
 
     def submit_nothing(self) -> None:
         """An empty submit: starts pending writes and lets wgpu free what it is done with."""
@@ -110,6 +111,6 @@ class Recorder:
             self._pass.end()
             self._pass = None
 
-    def _submit(self, commands: list[Any]) -> None:
+    def _submit(self, commands: list[Any]) -> int | None:
         with self.device.errors("submitting"):
-            self.device.handle.queue.submit(commands)
+            return native.submit(self.device.handle.queue, commands)
