@@ -246,7 +246,12 @@ def test_doctor(tmp_path):
     for number, adapter in enumerate(found["adapters"]):
         assert adapter["number"] == number and adapter["kind"] in ("discrete", "integrated", "other", "software")
         assert adapter["limits"] and adapter["features"]
+    if found["webgpu"]["works"]:
+        assert found["webgpu"]["capabilities"]["max_binding"] > 0 and found["webgpu"]["tuned"] >= 0
     assert [adapter["chosen"] for adapter in found["adapters"]].count(True) <= 1
+    bare = run("doctor", module="wgpu_infer", env={"WGPU_INFER_NO_PACKED_DOT": "1", "WGPU_INFER_EAGER": "1"}).stdout
+    if found["webgpu"]["works"]:
+        assert b"without packed_dot: activations stay float32" in bare and b"public API" in bare
     without = run("doctor", module="wgpu_infer", env={"VK_ICD_FILENAMES": "/none", "VK_DRIVER_FILES": "/none"})
     assert "no WebGPU adapter" in without.stdout.decode()
 

@@ -18,6 +18,11 @@ FEATURES = {  # what a missing feature costs
     "shader-f16": "nothing now: f16 data is unpacked to f32; half-precision tiles will need it",
     "timestamp-query": "no GPU timings per kernel",
 }
+CAPABILITIES = {  # what the shaders do without, by adapter or by choice
+    "subgroups": "reductions go through workgroup memory",
+    "f16": "16-bit values are unpacked by shifts",
+    "packed_dot": "activations stay float32: quantised products are slower",
+}
 LIMITS = {  # name -> (wanted, what a smaller one costs)
     "max-storage-buffer-binding-size": (1 << 30, "larger weights are split by rows: more dispatches"),
     "max-buffer-size": (1 << 30, "larger weights are split by rows: more dispatches"),
@@ -92,9 +97,20 @@ def examine_backend(name: str) -> dict[str, Any]:
     try:
         with open_backend(name) as backend:
             self_test(backend)
-            return {"works": True, "device": backend.describe(), "software": backend.is_software}
+            found = {"works": True, "device": backend.describe(), "software": backend.is_software}
+            return found | examine_kernels(backend)
     except (DeviceError, ImportError) as error:
         return {"works": False, "why": str(error)}
+
+
+def examine_kernels(backend: Backend) -> dict[str, Any]:
+    """What the WebGPU backend makes of its device; nothing of other backends."""
+    caps, choices = getattr(backend, "caps", None), getattr(backend, "choices", None)
+    if caps is None or choices is None:
+        return {}
+    wanted = {name: cost for name, cost in CAPABILITIES.items() if not getattr(caps, name)}
+    replayed = not getattr(backend, "eager", False)
+    return {"capabilities": vars(caps), "unused": wanted, "tuned": len(choices.known), "replayed": replayed}
 
 
 def self_test(backend: Backend) -> None:
@@ -112,7 +128,7 @@ def self_test(backend: Backend) -> None:
 def render(found: dict[str, Any]) -> str:
     lines = [found["system"], ", ".join(f"{k} {v}" for k, v in found["packages"].items()), ""]
     lines += ["CPU: " + backend_line(found["cpu"])]
-    lines += ["WebGPU: " + backend_line(found["webgpu"]), ""]
+    lines += ["WebGPU: " + backend_line(found["webgpu"]), *kernel_lines(found["webgpu"]), ""]
     lines += [line for adapter in found["adapters"] for line in adapter_lines(adapter)]
     lines += ["", f"--device auto: {auto_line(found)}"]
     lines += [f"{what}: {where}" for what, where in found["caches"].items()]
@@ -129,6 +145,16 @@ def adapter_lines(adapter: dict[str, Any]) -> list[str]:
         cost = f": {adapter['small'][name]}" if name in adapter["small"] else ""
         lines.append(f"  {name} {'unknown' if value is None else format(value, ',')}{cost}")
     return lines
+
+
+def kernel_lines(backend: dict[str, Any]) -> list[str]:
+    if "capabilities" not in backend:
+        return []
+    lines = [f"  without {name}: {cost}" for name, cost in backend["unused"].items()]
+    if not backend["replayed"]:
+        lines.append("  recorded steps are issued through wgpu-py's public API: some milliseconds of CPU time a token")
+    tuned = backend["tuned"]
+    return [*lines, f"  kernels chosen by measurement: {tuned}{'' if tuned else ' (wgpu-infer tune chooses them)'}"]
 
 
 def backend_line(backend: dict[str, Any]) -> str:

@@ -135,11 +135,11 @@ class Profile:
     def plot(self, top: int = 12) -> Any:
         """A matplotlib figure: time per op, and each op under this device's roofline. Needs wgpu-infer[notebook]."""
         try:
-            from matplotlib.figure import Figure
+            from matplotlib import pyplot
         except ImportError as error:
             raise UnsupportedError("plots need matplotlib: pip install wgpu-infer[notebook]") from error
-        figure = Figure(figsize=(11, 4.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+        pyplot.close(figure)  # a notebook shows what is returned, once
         rows = self.rows[:top]
         names = [f"{row.op} {row.format} {row.shape}" for row in rows]
         left.barh(names[::-1], [1e3 * row.seconds for row in rows[::-1]])
