@@ -7,10 +7,10 @@
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> x_codes: array<vec4<u32>>; // (tokens, blocks, 2)
+@group(0) @binding(0) var<storage, read> x_codes: array<Codes>; // (tokens, blocks, 2)
 @group(0) @binding(1) var<storage, read> x_scales: array<f32>; // (tokens, blocks)
 @group(0) @binding(2) var<storage, read> x_sums: array<u32>; // (tokens, blocks)
-@group(0) @binding(3) var<storage, read> w_codes: array<vec4<u32>>; // (rows, blocks)
+@group(0) @binding(3) var<storage, read> w_codes: array<Codes>; // (rows, blocks)
 @group(0) @binding(4) var<storage, read> w_scales: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
@@ -71,6 +71,6 @@ fn stage(lane: u32, row0: u32, token0: u32, b: u32, blocks: u32) {
     for (var i = lane; i < STEP * TOKENS; i += WG) {
         let token = min(token0 + i % TOKENS, params.tokens - 1u);
         let at = token * blocks + min(b + i / TOKENS, blocks - 1u);
-        x_tile[i] = X8(x_codes[at * 2u], x_codes[at * 2u + 1u], x_scales[at], half_sums(x_sums[at]));
+        x_tile[i] = X8(words(x_codes[at * 2u]), words(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
     }
 }

@@ -7,10 +7,10 @@
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> x_codes: array<vec4<u32>>; // (tokens, blocks, 2)
+@group(0) @binding(0) var<storage, read> x_codes: array<Codes>; // (tokens, blocks, 2)
 @group(0) @binding(1) var<storage, read> x_scales: array<f32>; // (tokens, blocks)
 @group(0) @binding(2) var<storage, read> x_sums: array<u32>; // (tokens, blocks)
-@group(0) @binding(3) var<storage, read> w_codes: array<vec4<u32>>; // (rows, blocks)
+@group(0) @binding(3) var<storage, read> w_codes: array<Codes>; // (rows, blocks)
 @group(0) @binding(4) var<storage, read> w_scales: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 }
 
 fn x_block(at: u32) -> X8 {
-    return X8(x_codes[at * 2u], x_codes[at * 2u + 1u], x_scales[at], half_sums(x_sums[at]));
+    return X8(words(x_codes[at * 2u]), words(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
 }
 
 // Four rows' sums: gathered from the workgroup first where it shares them. All invocations of it come here together.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wgpu_infer.backends.webgpu import shader, variants, wgsl
-from wgpu_infer.backends.webgpu.adapters import AdapterInfo, choose
+from wgpu_infer.backends.webgpu.adapters import KIND_ORDER, AdapterInfo, choose
 from wgpu_infer.backends.webgpu.caps import Caps, caps_of
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
 from wgpu_infer.contracts.contract import PARAMS_BYTES, lower_webgpu
@@ -17,7 +17,7 @@ from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
-CAPS = (Caps(), Caps(subgroups=True), Caps("software", subgroups=True))
+CAPS = (Caps(), Caps(subgroups=True), Caps("software", subgroups=True, wide_loads=True))
 ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))
 
 
@@ -62,7 +62,8 @@ def test_bindings_equal_the_contract(op):
     lowered = lower_webgpu(op)
     assert [d[:2] for d in declared] == [d[:2] for d in lowered]
     for (name, _, element), (_, _, want) in zip(declared, lowered, strict=True):
-        assert element in (want, f"vec2<{want}>", f"vec4<{want}>"), name
+        words = ("Codes",) if want == "vec4<u32>" else (f"vec2<{want}>", f"vec4<{want}>")
+        assert element in (want, *words), name
 
 
 @pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
@@ -173,14 +174,16 @@ LIMITS = {
 
 def test_caps_are_the_adapter_s_less_what_is_turned_off(monkeypatch):
     full = adapter("full", "discrete", features=("immediates", "subgroup", "shader-f16"))
-    assert caps_of(full, LIMITS, {}) == Caps("discrete", True, True, True, 1 << 27, 32, 1024, 32768)
+    assert caps_of(full, LIMITS, {}) == Caps("discrete", True, True, True, False, 1 << 27, 32, 1024, 32768)
     assert caps_of(adapter("bare", "software"), LIMITS, {}) == Caps(
-        "software", False, False, True, 1 << 27, 32, 1024, 32768
+        "software", False, False, True, False, 1 << 27, 32, 1024, 32768
     )
+    wide = ("immediates", "shader-int64")
+    assert [caps_of(adapter("", kind, features=wide), LIMITS, {}).wide_loads for kind in KIND_ORDER] == [0, 0, 0, 1]
     assert not caps_of(adapter("apple", "integrated", "Metal"), LIMITS, {}).packed_dot
     assert caps_of(adapter("apple", "integrated", "Metal"), LIMITS, {"packed_dot": True}).packed_dot
     low = caps_of(full, LIMITS, {"max_binding": 1000, "max_workgroup": 256, "f16": False, "workgroup_bytes": 1 << 30})
-    assert low == Caps("discrete", True, False, True, 992, 32, 256, 32768)
+    assert low == Caps("discrete", True, False, True, False, 992, 32, 256, 32768)
     assert not caps_of(adapter("bare", "software"), LIMITS, {"f16": True}).f16, "what is not there cannot be asked for"
     for name, field in (("SUBGROUPS", "subgroups"), ("F16", "f16"), ("PACKED_DOT", "packed_dot")):
         with monkeypatch.context() as environ:

@@ -1,4 +1,4 @@
-// import: block_offset, iq4_table
+// import: codes, block_offset, iq4_table
 // IQ4_XS: value = d·(scale - 32) · table[code]. codes: one vec4<u32> per group of 32 values; byte i holds codes i
 // (low) and i + 16 (high). scales: two words per super-block of eight groups: f16 d and the scales' upper two bits,
 // then their lower four.
@@ -6,7 +6,7 @@
 const CODE_OFFSET = 0i;
 
 fn block_packed(block: u32) -> W8 {
-    let c = w_codes[block];
+    let c = words(w_codes[block]);
     let head = w_scales[(block >> 3u) * 2u];
     let lower = (w_scales[(block >> 3u) * 2u + 1u] >> ((block & 7u) * 4u)) & 15u;
     let upper = (head >> (16u + (block & 7u) * 2u)) & 3u;

@@ -1,4 +1,4 @@
-// import: codes32, dot8
+// import: codes, codes32, dot8
 // Q2_K: value = d·scale · code - dmin·minimum, a scale and a minimum of four bits per 16 values. codes: super-blocks
 // of 256 values, 5 × vec4<u32>: 16 bytes of scales (low) and minima (high), then two runs of 32 bytes whose bits 2g
 // and 2g + 1 are group g's codes. scales: one word per super-block, f16 d and dmin. A block is one of eight groups of
@@ -10,10 +10,11 @@ fn block_packed(block: u32) -> W8 {
     let head = (block >> 3u) * 5u;
     let at = head + 1u + ((block >> 2u) & 1u) * 2u;
     let shift = vec4<u32>((block & 3u) * 2u);
-    let bytes = w_codes[head][(block & 7u) >> 1u] >> ((block & 1u) * 16u); // of the block's two halves
+    let bytes = words(w_codes[head])[(block & 7u) >> 1u] >> ((block & 1u) * 16u); // of the block's two halves
     let d = unpack2x16float(w_scales[block >> 3u]);
+    let threes = vec4<u32>(0x03030303u);
     return W8(
-        (w_codes[at] >> shift) & vec4<u32>(0x03030303u), (w_codes[at + 1u] >> shift) & vec4<u32>(0x03030303u),
+        (words(w_codes[at]) >> shift) & threes, (words(w_codes[at + 1u]) >> shift) & threes,
         d.x, -d.y, unpack4xI8(bytes & 0x0f0f0f0fu).xy, unpack4xI8((bytes >> 4u) & 0x0f0f0f0fu).xy,
     );
 }

@@ -1,4 +1,4 @@
-// import: block_halves
+// import: codes, block_halves
 // Q3_K: value = d·(scale - 32) · (code - 4), a 6-bit scale per 16 values. codes: super-blocks of 256 values, 6 ×
 // vec4<u32>: 32 bytes whose bit g is the third bit of group g's codes, then two runs of 32 bytes whose bits 2g and 2g
 // + 1 are the lower two. scales: four words per super-block: 16 lower nibbles (scales 0-7 low, 8-15 high), 16 pairs
@@ -16,8 +16,8 @@ fn block_packed(block: u32) -> W8 {
 }
 
 fn three_bits(lower: u32, third: u32, block: u32) -> vec4<u32> {
-    let low = (w_codes[lower] >> vec4<u32>((block & 3u) * 2u)) & vec4<u32>(0x03030303u);
-    return low | (((w_codes[third] >> vec4<u32>(block & 7u)) & vec4<u32>(0x01010101u)) << vec4<u32>(2u));
+    let low = (words(w_codes[lower]) >> vec4<u32>((block & 3u) * 2u)) & vec4<u32>(0x03030303u);
+    return low | (((words(w_codes[third]) >> vec4<u32>(block & 7u)) & vec4<u32>(0x01010101u)) << vec4<u32>(2u));
 }
 
 fn part_of(scales: u32, j: u32) -> i32 {

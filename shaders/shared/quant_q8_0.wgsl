@@ -1,4 +1,4 @@
-// import: block_offset
+// import: codes, block_offset
 // Q8_0: value = d · code. codes: 2 × vec4<u32> per block of 32 values, an int8 a byte. scales: f16 d, two blocks a
 // word.
 
@@ -6,5 +6,5 @@ const CODE_OFFSET = 0i;
 
 fn block_packed(block: u32) -> W8 {
     let scale = unpack2x16float(w_scales[block >> 1u])[block & 1u];
-    return W8(w_codes[block * 2u], w_codes[block * 2u + 1u], scale);
+    return W8(words(w_codes[block * 2u]), words(w_codes[block * 2u + 1u]), scale);
 }

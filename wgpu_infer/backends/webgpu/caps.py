@@ -24,7 +24,8 @@ WEBGPU_MINIMUM = {"max_storage_buffers": 8, "max_workgroup": 256, "workgroup_byt
 class Caps:
     """Features that are present and wanted, and limits. `packed_dot` also says whether activations become int8.
 
-    kind: the adapter's, one of KIND_ORDER. max_binding: bytes of a weight that are bound at once.
+    kind: the adapter's, one of KIND_ORDER. wide_loads: weights are read 64 bits at a time, which halves the loads of
+    software adapters: they take each lane's by itself. max_binding: bytes of a weight that are bound at once.
     max_workgroup: invocations. workgroup_bytes: of workgroup memory.
     """
 
@@ -32,6 +33,7 @@ class Caps:
     subgroups: bool = False
     f16: bool = False
     packed_dot: bool = False
+    wide_loads: bool = False
     max_binding: int = 128 << 20
     max_storage_buffers: int = WEBGPU_MINIMUM["max_storage_buffers"]
     max_workgroup: int = WEBGPU_MINIMUM["max_workgroup"]
@@ -56,12 +58,15 @@ def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, 
     }
     wanted = {name: not env_flag(variable) for name, variable in OFF.items()}
     wanted["packed_dot"] &= info.api in PACKED_DOT_APIS
+    kind = lowered.get("kind", info.kind)
+    has["wide_loads"] = "shader-int64" in info.features
+    wanted["wide_loads"] = kind == "software"
     values: dict[str, Any] = {name: has[name] and bool(lowered.get(name, wanted[name])) for name in has}
     binding = min(limits["max-storage-buffer-binding-size"], limits["max-buffer-size"])
     sizes = {name: limits[limit] for name, limit in LIMITS.items()} | {"max_binding": binding}
     values |= {name: min(size, lowered.get(name, size)) for name, size in sizes.items()}
     values["max_binding"] &= ~15
-    return Caps(lowered.get("kind", info.kind), **values)
+    return Caps(kind, **values)
 
 
 def check_names(lowered: Mapping[str, Any]) -> None:

@@ -67,6 +67,8 @@ def file_of(name: str, fmt: str | None, caps: Caps) -> str:
     """The shared file that an import name stands for. `fmt` is the weight's format or the cache's type."""
     if name == "reduce":
         return "reduce_subgroup" if caps.subgroups else "reduce"
+    if name == "codes":
+        return "codes_wide" if caps.wide_loads else "codes"
     if name in ("quant", "kv", "kv_store"):
         return f"{name}_{(fmt or 'none').lower()}"
     return name
