@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benches import cpu_claims, cpu_memory, kernel_claims, llama_cpp_peer, process_claims, scalar_twins, wgpu_encode
+from benches import (
+    cpu_claims,
+    cpu_memory,
+    kernel_claims,
+    llama_cpp_peer,
+    process_claims,
+    scalar_twins,
+    wgpu_encode,
+    wgpu_memory,
+)
 from benches.claim import Finding
 from benches.claim_cases import attention_case, product_case
 from benches.comparison import count_same, possible_rows, summarise
@@ -348,3 +357,13 @@ def test_encode_bench_writes_both_paths(webgpu, tmp_path):
     recorded, public = json.loads(out.read_text())["rows"]
     assert (recorded["path"], public["path"]) == ("recorded", "public API")
     assert recorded["dispatches"] == public["dispatches"] > 10 and recorded["ratio"] < 0.4
+
+
+def test_memory_of_a_model_is_judged_beyond_the_base():
+    base = {"peak": 300, "weights": 10, "kv": 1, "pieces": 1, "tokens": 2}
+    full = {"peak": 1600, "weights": 1000, "kv": 80, "pieces": 4, "tokens": 2}
+    row = wgpu_memory.summarise("m", base, full)
+    assert (row["ratio"], row["verdict"], row["base"], row["peak"]) == (1.3, "PASS", 300, 1600)
+    assert wgpu_memory.summarise("m", base, full | {"peak": 1601})["verdict"] == "short"
+    assert wgpu_memory.summarise("m", base, full | {"tokens": 1})["verdict"] == "short"
+    assert wgpu_memory.show(row).split()[0] == "m"

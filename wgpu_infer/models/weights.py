@@ -132,6 +132,7 @@ class _Loader:
         self.backend.expect_weights(self.total)
         table = self.checked("", "token_embd.weight", MODEL["token_embd.weight"])
         embedding = self.upload("token_embd.weight", [table], "output.weight" in self.gguf.tensors)
+        self.gguf.release("token_embd.weight")
         model = self.group("", model_tensors(arch), MODEL_OPTIONAL)
         if "output.weight" not in model:
             model["output.weight"] = Product(((embedding, 0),))

@@ -15,7 +15,7 @@ from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.recorder import Recorder
 from wgpu_infer.errors import DeviceError
 
-CHUNK = 16 << 20  # bytes per write or read; wgpu keeps a copy of each write until it is submitted
+CHUNK = 8 << 20  # bytes per write or read; wgpu keeps a copy of each write until it is submitted
 UNWAITED = 2 * CHUNK  # bytes written before waiting for the device, which frees those copies
 MAP_SECONDS = 600.0  # longest wait for the device's work
 PROBE_SECONDS = 2.0

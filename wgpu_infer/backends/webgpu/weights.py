@@ -10,7 +10,7 @@ from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.contracts.host import HostRows
 from wgpu_infer.errors import OutOfMemoryError
 
-UPLOAD_BYTES = 16 << 20  # of codes packed at a time
+UPLOAD_BYTES = 8 << 20  # of codes packed at a time
 
 
 @dataclass(frozen=True, eq=False)
