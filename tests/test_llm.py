@@ -268,7 +268,8 @@ def test_verify_agrees_and_finds_a_wrong_op(path, monkeypatch):
         def wrong(op, *operands, **values):
             real(op, *operands, **values)
             if op.name == "glu":
-                backend.write(operands[2], backend.read(operands[2], (values["n"],)) * np.float32(1.001))
+                size = (values["tokens"] * values["cols"],)
+                backend.write(operands[1], backend.read(operands[1], size) * np.float32(1.001))
 
         monkeypatch.setattr(backend, "run", wrong)
         report = llm.verify(steps=4)

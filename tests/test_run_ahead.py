@@ -314,7 +314,7 @@ def default_models(open_once):
 @pytest.mark.webgpu
 @pytest.mark.parametrize("changes", [{"temperature": 0.0}, {}, {"repeat_penalty": 1.2, "top_k": 300}], ids=str)
 def test_the_default_model_says_the_same_at_every_depth(default_models, changes):
-    given = params(max_tokens=80, ignore_eos=False, **changes)
+    given = params(max_tokens=40, ignore_eos=False, **changes)
     said = {depth: llm.generate("The little", given) for depth, llm in default_models.items()}
     assert len(said[1].token_ids) > 20
     for depth in DEPTHS:

@@ -100,6 +100,28 @@ def test_a_lost_device_is_an_error_and_no_abort(queued, webgpu):
     assert child.stdout.split("\n")[:-1] == [f"{name} lost" for name in names] + ["closed"]
 
 
+def test_a_device_lost_before_what_is_under_way_is_taken(webgpu):
+    code = """
+        import numpy as np
+        from wgpu_infer.backends.webgpu.backend import WebGPUBackend
+        from wgpu_infer.errors import DeviceError
+
+        backend = WebGPUBackend()
+        x = backend.array(np.ones(4, np.float32))
+        taken, waiting = backend.read_later(x, (4,)), backend.read_later(x, (4,))
+        print(taken())
+        backend.device.handle.destroy()
+        for call in (waiting, waiting, lambda: backend.read_later(x, (4,))):
+            try:
+                call()
+            except DeviceError as error:
+                print("lost" if "was lost" in str(error) else error)
+    """
+    child = run_child(code)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.split("\n")[:-1] == ["[1. 1. 1. 1.]", "lost", "lost", "lost"]
+
+
 def test_a_device_lost_while_reading(webgpu):
     """The wait for a mapped buffer never ends by itself then."""
     code = """
