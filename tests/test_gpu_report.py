@@ -94,6 +94,8 @@ def test_all_sections_are_reported_whatever_happens(tmp_path, monkeypatch):
 
 @pytest.mark.webgpu
 def test_sections_run_on_this_adapter(webgpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("WGPU_INFER_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setenv("WGPU_INFER_TUNE", "0")  # set by the section, too: restored afterwards
     found = {}
     for name in ("rates", "ops", "model tiny-llama:Q4_0"):
         path = tmp_path / "section.json"
