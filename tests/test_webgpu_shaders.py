@@ -103,11 +103,13 @@ def test_workgroups_are_small_enough_for_every_adapter(op):
 def test_workgroup_bytes_are_counted():
     assert workgroup_bytes(OPS["matmul"]) == 32 * 64 * 4 + 32 * 33 * 4
     assert workgroup_bytes(OPS["add"]) == 0
+    assert workgroup_bytes(OPS["attention_split"]) == 8 * 64 * 16 + 8 * 64 * 4 + 64 * 16 + 64 * (4 + 16)
 
 
 def workgroup_bytes(op) -> int:
     """Bytes of workgroup memory that the op's module declares, at the largest of its variants."""
     params, caps, fmt = dict.fromkeys(op.param_names(), 4096), Caps(subgroups=True), formats_of(op)[0]
+    params |= {"kv_heads": 512} if "kv_heads" in params else {}  # which 8 heads share
     module = shader.module_of(variants.choose(op, fmt, params, caps), fmt, caps)
     code = wgsl.strip_comments(shader.assemble(module))
     names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
@@ -121,7 +123,7 @@ def workgroup_bytes(op) -> int:
 
 
 def test_imports_follow_format_and_features():
-    matvec, attention = variants.Variant("matvec", ()), variants.Variant("attention", ())
+    matvec, attention = variants.Variant("matvec", ()), variants.Variant("attention_split", ())
     assert {"quant_q4_0", "codes32", "reduce_subgroup"} <= set(
         shader.module_of(matvec, "Q4_0", Caps(subgroups=True)).imports
     )

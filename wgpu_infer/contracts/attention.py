@@ -18,8 +18,11 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.contracts.cases import activations, index_array
-from wgpu_infer.contracts.contract import PAGE_SLOTS, Case, Op, dense, grid, index, kv, params
+from wgpu_infer.contracts.contract import PAGE_SLOTS, Case, Op, ceil_div, dense, grid, index, kv, params
 from wgpu_infer.contracts.host import HostKV
+
+ROWS = 32  # (token, head) pairs of a workgroup
+MAX_GROUP = 8  # query heads of one KV head that go together
 
 
 def slopes(heads: int, alibi: float) -> np.ndarray:
@@ -171,6 +174,13 @@ def cases() -> Iterator[Case]:
     yield make_case("f16", 2, 1, 256, [*range(90, 130)], run=40)
 
 
+def groups(p: Mapping[str, Any]) -> tuple[int, int, int]:
+    """A workgroup takes 32 rows: heads of a KV head, MAX_GROUP of them, by as many tokens as fit."""
+    shared_by = p["heads"] // p["kv_heads"]
+    tiles = ceil_div(p["tokens"], ROWS // min(shared_by, MAX_GROUP))
+    return grid(tiles * p["kv_heads"] * ceil_div(shared_by, MAX_GROUP))
+
+
 OP = Op(
     name="attention",
     operands=(
@@ -195,7 +205,7 @@ OP = Op(
     ),
     reference=reference,
     bound=bound,
-    groups=lambda p: grid(p["tokens"] * p["heads"]),
+    groups=groups,
     cases=cases,
-    constants={"WG": 64},
+    constants={"WG": 64, "GROUP": 1, "UNITS": 1},
 )

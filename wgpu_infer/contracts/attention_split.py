@@ -17,8 +17,6 @@ from wgpu_infer.contracts import attention
 from wgpu_infer.contracts.contract import PAGE_SLOTS, Case, Op, ceil_div, dense, grid, index, kv, params
 from wgpu_infer.contracts.host import HostKV
 
-MAX_GROUP = 8  # query heads of one KV head that go together
-
 
 def ranges(position: int, window: int) -> range:
     """Those of which a token at this position sees a key."""
@@ -106,7 +104,9 @@ OP = Op(
     ),
     reference=reference,
     bound=bound,
-    groups=lambda p: grid(p["tokens"] * p["kv_heads"] * ceil_div(p["heads"] // p["kv_heads"], MAX_GROUP) * p["splits"]),
+    groups=lambda p: grid(
+        p["tokens"] * p["kv_heads"] * ceil_div(p["heads"] // p["kv_heads"], attention.MAX_GROUP) * p["splits"]
+    ),
     cases=cases,
     constants={"WG": 64, "GROUP": 1, "UNITS": 1},
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wgpu_infer.backends.webgpu.caps import Caps
-from wgpu_infer.contracts import attention_split, matmul, matvec
+from wgpu_infer.contracts import attention, matmul, matvec
 from wgpu_infer.contracts.contract import Op
 
 Params = Mapping[str, Any]
@@ -74,12 +74,16 @@ def matmul_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list
 
 def group_of(params: Params) -> int:
     """Query heads that attention takes together."""
-    return min(params["heads"] // params["kv_heads"], attention_split.MAX_GROUP)
+    return min(params["heads"] // params["kv_heads"], attention.MAX_GROUP)
 
 
 def units_of(params: Params) -> int:
     """Groups of four elements of a head, of which no shader takes more than 64."""
     return max(1, min(params["head_dim"] // 4, 64))
+
+
+def attention_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[tuple[str, Constants]]:
+    return [("attention", {"GROUP": group_of(params), "UNITS": units_of(params)})]
 
 
 def split_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
@@ -98,6 +102,7 @@ def reduce_candidates(name: str) -> Candidates:
 
 
 SPECIAL: dict[str, Candidates] = {
+    "attention": attention_candidates,
     "attention_split": split_candidates,
     "attention_reduce": reduce_candidates("attention_reduce"),
     "attention_reduce_act8": reduce_candidates("attention_reduce_act8"),

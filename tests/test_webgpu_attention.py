@@ -1,11 +1,13 @@
-"""Attention in ranges of keys on the GPU: the two stages together, and what must not change a bit of them."""
+"""Attention on the GPU: ranges of keys and what puts them together, tiles of prompts; what must not change a bit."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from op_runner import run_case
 
 from wgpu_infer.contracts import attention
+from wgpu_infer.contracts.contract import Case
 from wgpu_infer.contracts.host import HostAct8
 from wgpu_infer.contracts.table import OPS
 
@@ -66,3 +68,25 @@ def test_int8_blocks_are_those_of_the_values(webgpu):
     got, want = attend(webgpu, case, 16, act8=True), HostAct8.of(attend(webgpu, case, 16))
     np.testing.assert_allclose(got.scales, want.scales, rtol=1e-6)
     assert np.abs(got.codes.astype(int) - want.codes).max() <= 1 and (got.codes == want.codes).mean() > 0.999
+
+
+@pytest.mark.parametrize("heads, kv_heads, head_dim", [(8, 2, 64), (9, 1, 32), (3, 3, 256)])
+def test_a_prompt_s_token_is_the_same_alone_and_in_company(heads, kv_heads, head_dim, webgpu):
+    """Tiles of rows that hold other tokens, or the ends of two sequences, add the same numbers in the same order."""
+    positions = [*range(30, 50), *range(3), *range(90, 101)]
+    case = attention.make_case("f16", heads, kv_heads, head_dim, positions, run=20, window=60)
+    together = run_case(webgpu, attention.OP, case)["out"][: len(positions) * heads * head_dim]
+    for t in (0, 19, 20, 22, 23, 33):
+        part = {name: case.operands[name][t : t + 1] for name in ("q", "index")}
+        alone = Case("alone", {**case.operands, **part}, {**case.params, "tokens": 1})
+        got = run_case(webgpu, attention.OP, alone)["out"][: heads * head_dim]
+        np.testing.assert_array_equal(bits(got), bits(together.reshape(len(positions), -1)[t]))
+
+
+def test_what_lies_behind_a_prompt_s_last_key_cannot_reach_it(webgpu):
+    """A page that another sequence left there may hold anything, and 0 times that would be NaN."""
+    case = attention.make_case("f32", 4, 2, 32, list(range(40)), run=40)
+    want = run_case(webgpu, attention.OP, case)["out"]
+    host = case.operands["kv"]
+    host.k[:, :, 40:], host.v[:, :, 40:] = np.nan, np.inf
+    np.testing.assert_array_equal(bits(run_case(webgpu, attention.OP, case)["out"]), bits(want))
