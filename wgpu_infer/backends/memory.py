@@ -34,7 +34,7 @@ class Memory:
 
 
 class Ledger:
-    """Bytes by kind (weights, kv, arrays), each held as long as its owner lives."""
+    """Bytes by kind (weights, kv, arrays, staging), each held as long as its owner lives."""
 
     def __init__(self) -> None:
         self._bytes: Counter[str] = Counter()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from wgpu_infer.backends.memory import Ledger
 from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.adapters import open_wgpu
 from wgpu_infer.backends.webgpu.device import GpuDevice
@@ -34,15 +35,11 @@ class GpuBuffer:
 class Buffers:
     """Creates, writes and reads the buffers of one device. `created` counts what was made of it."""
 
-    def __init__(self, device: GpuDevice, recorder: Recorder):
-        self.device, self.recorder = device, recorder
+    def __init__(self, device: GpuDevice, recorder: Recorder, ledger: Ledger):
+        self.device, self.recorder, self.ledger = device, recorder, ledger
         self.created = 0
         self._unsubmitted = self._unwaited = 0
         self._staging: Any = None
-
-    @property
-    def staging_bytes(self) -> int:
-        return self._staging.size if self._staging else 0
 
     def create(self, size: int, label: str = "") -> Any:
         """wgpu's buffer, zeroed. OutOfMemoryError where the device has no room."""
@@ -106,7 +103,9 @@ class Buffers:
     def create_staging(self, size: int) -> Any:
         """wgpu's buffer that can be copied to and mapped."""
         usage = open_wgpu().BufferUsage
-        return self._create(size, "reading back", usage.MAP_READ | usage.COPY_DST)
+        handle = self._create(size, "reading back", usage.MAP_READ | usage.COPY_DST)
+        self.ledger.hold("staging", size, handle)
+        return handle
 
     def _take(self, staging: Any, nbytes: int) -> np.ndarray:
         """A failed map leaves the staging buffer unusable, so it is kept only after success."""

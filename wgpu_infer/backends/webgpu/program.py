@@ -1,8 +1,9 @@
 """A program: the dispatches that a step issues, recorded once and issued again at every call.
 
 Either way the same list runs: `replayed` by one compiled call (native_replay.py), or `eager` through wgpu-py's public
-API, which is slower and gives the same bits. An error while issuing drops what was recorded and records it anew, once;
-nothing of the failed call was submitted. Calls are asynchronous: they return when the work is submitted.
+API, which is slower and gives the same bits. An error while issuing drops what was recorded and records it anew, once.
+Of a failed replay nothing was submitted; of a failed eager call the last submission was not, at whose end a step moves
+on, so either can be issued again. Calls are asynchronous: they return when the work is submitted.
 """
 
 from __future__ import annotations

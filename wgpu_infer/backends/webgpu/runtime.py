@@ -33,9 +33,9 @@ class Runtime:
         self.lock = threading.RLock()
         self.device = device
         self.recorder = Recorder(device)
-        self.buffers = Buffers(device, self.recorder)
-        self.pipelines = Pipelines(device)
         self.ledger = Ledger()
+        self.buffers = Buffers(device, self.recorder, self.ledger)
+        self.pipelines = Pipelines(device)
         self.pool = Pool(self._allocate, self.recorder.clear, device.max_binding)
         self.arenas = Arenas(self._allocate_weights, device.limits["max-buffer-size"])
         self.timer: GpuTimer | None = None  # while a profile is made
@@ -61,7 +61,7 @@ class Runtime:
         return GpuBuffer(handle, size)
 
     def memory(self) -> Memory:
-        pool, staging = self.pool, self.buffers.staging_bytes
+        pool, staging = self.pool, self.ledger.bytes("staging")
         rest = (pool.reserved + staging, pool.used + staging, pool.high_water + staging, self.buffers.created)
         return Memory(self.ledger.bytes("weights"), self.ledger.bytes("kv"), *rest)
 
