@@ -13,6 +13,7 @@ import numpy as np
 
 from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.adapters import open_wgpu
+from wgpu_infer.backends.webgpu.program import split
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED, Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.contracts.contract import PARAMS_BYTES
@@ -37,13 +38,11 @@ class Timestamps:
 
     def apart(self, dispatches: Sequence[Dispatch]) -> np.ndarray:
         """float64 (dispatches, 2): begin and end of each in seconds of the GPU's clock. Runs them, and waits."""
-        parts = [dispatches[i : i + MAX_QUEUED] for i in range(0, len(dispatches), MAX_QUEUED)]
-        return np.concatenate([self._run([[d] for d in part]) for part in parts])
+        return np.concatenate([self._run([[d] for d in part]) for part in split(dispatches)])
 
     def together(self, dispatches: Sequence[Dispatch]) -> float:
-        """Seconds that the dispatches take one after the other in one pass. Runs them, and waits."""
-        ((begin, end),) = self._run([dispatches])
-        return float(end - begin)
+        """Seconds that the dispatches take one after the other, in a pass per submission. Runs them, and waits."""
+        return sum(float(end - begin) for part in split(dispatches) for begin, end in self._run([part]))
 
     def _run(self, passes: Sequence[Sequence[Dispatch]]) -> np.ndarray:
         """(passes, 2) seconds."""
