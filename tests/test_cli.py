@@ -81,6 +81,7 @@ def test_the_last_newline_of_standard_input_is_not_part_of_the_prompt(model, tex
         (["--logit-bias", "x"], ["--logit-bias"]),
         (["--device", "tpu"], ["tpu", "webgpu"]),
         (["--kv", "f64"], ["f64", "q8_0"]),
+        (["--run-ahead", "99"], ["run_ahead", "99", "32"]),
         (["--nonsense"], ["--nonsense"]),
     ],
 )

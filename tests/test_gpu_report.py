@@ -13,6 +13,7 @@ from tools import gpu_report, gpu_report_text, gpu_sections
 from tools.gpu_targets import MODELS, QUICK_MODELS, TARGETS, judge
 from wgpu_infer.backends.timing import Rates
 from wgpu_infer.contracts.work import Work
+from wgpu_infer.llm import LLM
 from wgpu_infer.profile import Row
 
 
@@ -107,3 +108,19 @@ def test_sections_run_on_this_adapter(webgpu, tmp_path, monkeypatch):
     assert model["layer_ms"] > 0 and model["matvec_gb_s"] > 0 and model["matmul_tflop_s"] > 0
     assert all("tokens" not in row["shape"] for row in model["decode_kernels"])
     assert len(model["prefill_next_ideas"]) == 3 and model["decode_kernels"] and model["prefill_kernels"]
+
+
+@pytest.mark.webgpu
+def test_depths_of_run_ahead_are_compared(webgpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_sections, "AGREE_TOKENS", 6)
+    section = gpu_sections.Section(tmp_path / "section.json", 60.0, quick=True)
+    assert gpu_sections.compare_depths(section) == [
+        {"depth": 0, "verdict": "agrees"},
+        {"depth": 4, "verdict": "agrees"},
+    ]
+    with LLM(device="webgpu", run_ahead=4) as llm:
+        rates = gpu_sections.rates_by_depth(section, llm, 4)
+        assert [int(depth) for depth in rates] == list(gpu_sections.DEPTHS) and min(rates.values()) > 0
+        assert llm._engine.run_ahead == 4 and llm._engine.state is not None
+    with LLM(device="webgpu") as llm:
+        assert gpu_sections.rates_by_depth(section, llm, 4) == {}

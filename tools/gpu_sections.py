@@ -29,6 +29,7 @@ AGREE_TOKENS, FORCED_TOKENS = 50, 64
 NMSE = {True: 5e-4, False: 1e-6}  # largest allowed, with int8 activations and without
 ARGMAX = 0.96
 DECODE_TOKENS, PREFILL_TOKENS = 128, 512
+DEPTHS = (0, 1, 2, 4, 8, 16)  # decode steps in flight; 0 picks tokens on the CPU
 ROOF_GOAL = 0.8  # a kernel that reaches this share of the roof has little left to gain
 Found = dict[str, Any]
 
@@ -158,7 +159,22 @@ def agreement(section: Section) -> None:
             except Exception as error:
                 rows.append({"format": fmt, "verdict": f"{type(error).__name__}: {error}"[:300]})
             section.say(models=rows)
-    section.say(models=rows)
+    section.say(models=rows, run_ahead=compare_depths(section))
+
+
+def compare_depths(section: Section) -> list[Found]:
+    """Whether the embedded model says the same however many steps are in flight, greedy and sampled."""
+    from wgpu_infer.llm import LLM
+    from wgpu_infer.sampling.params import SamplingParams
+
+    given = [SamplingParams(max_tokens=AGREE_TOKENS, seed=1, ignore_eos=True, temperature=t) for t in (0.0, 0.8)]
+    said: dict[int, list[list[int]]] = {}
+    for depth in DEPTHS[:: 3 if section.quick else 1]:
+        if section.left > 4:
+            with LLM(device="webgpu", run_ahead=depth) as llm:
+                said[depth] = [llm.generate("Once upon a time", params).token_ids for params in given]
+    first = said.get(DEPTHS[0])
+    return [{"depth": d, "verdict": "agrees" if texts == first else "DIFFERS"} for d, texts in said.items()]
 
 
 def quantized(source: Path, fmt: str, folder: Path) -> Path:
@@ -215,6 +231,7 @@ def measure_model(section: Section, llm: Any) -> None:
     decode = rate(section, llm, Workload("decode", 1), tokens)
     section.say(decode_tok_s=decode)
     section.say(decode_1024_tok_s=None if section.quick else rate(section, llm, Workload("decode", 1024), tokens, 2))
+    section.say(decode_tok_s_by_depth=rates_by_depth(section, llm, tokens))
     section.say(prefill_tokens=prompt, prefill_tok_s=rate(section, llm, Workload("prefill", prompt), tokens))
     steps = profile_of(llm, Workload("decode", 1), 9)
     together = [s.seconds for s in steps.timing.steps if not s.apart and s.tokens == 1]
@@ -239,6 +256,19 @@ def rate(section: Section, llm: Any, work: Any, tokens: int, times: int = 5) -> 
             break
         rates.append(count / run_ours(llm, work, prompts, tokens).seconds)
     return statistics.median(rates[1:] or rates)
+
+
+def rates_by_depth(section: Section, llm: Any, tokens: int) -> Found:
+    """Decode rate by how many steps are in flight. On a software adapter tokens are picked on the CPU alone."""
+    from benches.cpu_targets import Workload
+
+    engine, found = llm._engine, {}
+    usual = engine.run_ahead, engine.state
+    for depth in DEPTHS if engine.state else ():
+        engine.run_ahead, engine.state = depth, usual[1] if depth else None
+        found[str(depth)] = rate(section, llm, Workload("decode", 1), tokens, 2)
+    engine.run_ahead, engine.state = usual
+    return found
 
 
 def profile_of(llm: Any, work: Any, steps: int) -> Any:
