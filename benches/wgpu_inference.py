@@ -3,15 +3,17 @@
     python benches/wgpu_inference.py [--model SHAPE:FORMAT]... [--rows ROW]... [--adapter ADAPTER] [--json PATH]
 
 End to end on both sides, as in cpu_inference.py. On a software adapter both use the same cores, so the ratio says what
-the way through WebGPU costs; wgpu_targets.py holds the targets. `dispatches` are those of one layer of a decode step.
-`others` are the cores that other programs kept busy meanwhile: above 0.1 a ratio says little. No adapter: a notice and
-status 0. No llama-cpp-python: our figures alone.
+the way through WebGPU costs; wgpu_targets.py holds the targets. `CPU ms` is our process's CPU time per token, with a
+software adapter's threads and a decode's prompt in it: other programs change it less than the rate. `dispatches` are
+those of one layer of a decode step. `others` are the cores that other programs kept busy meanwhile: above 0.1 a ratio
+says little. No adapter: a notice and status 0. No llama-cpp-python: our figures alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +46,7 @@ TABLE = Table(
         Column("highest", 7, ".3f"),
         Column("target", 6, ".3f"),
         Column("GB/s", 5, ".1f"),
+        Column("CPU ms", 6, ".1f"),
         Column("dispatches", 10, "d"),
         Column("others", 6, ".2f"),
         Column("same", 7),
@@ -90,8 +93,12 @@ def compare_row(model: str, row: str, llm: LLM, peer: LlamaCppPeer | None, setti
     count = work.sequences * settings.tokens if work.phase == "decode" else work.sequences * work.prompt
     answers: dict[str, list[list[int]]] = {}
 
+    cpu_ms: list[float] = []
+
     def ours() -> float:
+        begun = time.process_time()
         timing = run_ours(llm, work, prompts, settings.tokens)
+        cpu_ms.append(1e3 * (time.process_time() - begun) / count)
         answers[OURS] = timing.tokens
         return count / timing.seconds
 
@@ -105,6 +112,7 @@ def compare_row(model: str, row: str, llm: LLM, peer: LlamaCppPeer | None, setti
     rate = spread(runs.rates[OURS]).median
     per_token = weight_bytes(llm) / work.sequences / 1e9
     result: Row = {"model": model, "row": row, "ours": rate, "others": others, "rates": runs.rates}
+    result["cpu_ms"] = spread(cpu_ms).median
     result["weight_gb_s"] = rate * per_token if work.phase == "decode" else None
     if peer is not None:
         result["peer"] = spread(runs.rates[PEER]).median
@@ -132,7 +140,7 @@ def show(row: Row) -> str:
         (
             *(row["model"], row["row"], row["ours"], row.get("peer")),
             *(ratio["median"], ratio["low"], ratio["high"], target_of(row["model"], row["row"])),
-            *(row["weight_gb_s"], row["dispatches"], row["others"], row.get("same", ""), judge(row)),
+            *(row["weight_gb_s"], row["cpu_ms"], row["dispatches"], row["others"], row.get("same", ""), judge(row)),
         )
     )
 

@@ -15,12 +15,12 @@ PACKAGES = ("wgpu-infer", "wgpu", "numba", "llvmlite", "numpy", "tokenizers")
 FEATURES = {  # what a missing feature costs
     "immediates": "required: without it this adapter cannot be used",
     "subgroup": "reductions go through workgroup memory: slower matvec and norms",
-    "shader-f16": "nothing now: f16 data is unpacked to f32; half-precision tiles will need it",
+    "shader-f16": "what kernels stage in workgroup memory is float32: less of it fits",
     "timestamp-query": "no GPU timings per kernel",
 }
 CAPABILITIES = {  # what the shaders do without, by adapter or by choice
     "subgroups": "reductions go through workgroup memory",
-    "f16": "16-bit values are unpacked by shifts",
+    "f16": "what kernels stage in workgroup memory is float32: less of it fits",
     "packed_dot": "activations stay float32: quantised products are slower",
 }
 LIMITS = {  # name -> (wanted, what a smaller one costs)
@@ -28,6 +28,8 @@ LIMITS = {  # name -> (wanted, what a smaller one costs)
     "max-buffer-size": (1 << 30, "larger weights are split by rows: more dispatches"),
     "max-compute-workgroup-storage-size": (16384, "required by the matmul tile"),
     "max-compute-invocations-per-workgroup": (256, "required by the largest workgroups"),
+    "max-immediate-size": (64, "required by every shader"),
+    "max-compute-workgroups-per-dimension": (65535, "required by long prompts"),
     "max-storage-buffers-per-shader-stage": (8, "required by attention"),
 }
 
