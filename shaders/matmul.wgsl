@@ -1,4 +1,4 @@
-// import: quant
+// import: quant, x_rows, staged
 // out = x·Wᵀ for many tokens: a workgroup of 64 computes ROWS rows × TOKENS tokens, 32 columns at a time.
 // Each invocation unpacks one row's block into workgroup memory and accumulates 8 rows × THREAD_TOKENS tokens in
 // registers. Each output adds its columns one by one in order, whatever the tile.
@@ -6,7 +6,7 @@
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>; // (tokens, cols)
+@group(0) @binding(0) var<storage, read> x: array<X>; // (tokens, cols)
 @group(0) @binding(1) var<storage, read> w_codes: array<Codes>; // (rows, blocks)
 @group(0) @binding(2) var<storage, read> w_scales: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
@@ -15,7 +15,7 @@ const WG = 64u;
 const THREAD_TOKENS = TOKENS / 8u;
 const_assert ROWS == 64u;
 
-var<workgroup> w_tile: array<vec4<f32>, 512>; // (32 columns, 64 rows)
+var<workgroup> w_tile: array<vec4<Staged>, 512>; // (32 columns, 64 rows)
 const X_STRIDE = TOKENS + 1u; // odd, so that staging columns hits different memory banks
 var<workgroup> x_tile: array<f32, 32u * X_STRIDE>; // (32 columns, tokens)
 
@@ -39,8 +39,8 @@ fn main(
         stage_tokens(lane, token0, b * 32u);
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) { // 33 trips a block: adapters that stop at 65,535 allow 63 k columns
-            let w0 = w_tile[k * 16u + (my_row >> 2u)];
-            let w1 = w_tile[k * 16u + (my_row >> 2u) + 1u];
+            let w0 = vec4<f32>(w_tile[k * 16u + (my_row >> 2u)]);
+            let w1 = vec4<f32>(w_tile[k * 16u + (my_row >> 2u) + 1u]);
             for (var t = 0u; t < THREAD_TOKENS; t++) {
                 let v = vec4<f32>(x_tile[k * X_STRIDE + my_token + t]);
                 low[t] = fma(w0, v, low[t]);
@@ -64,22 +64,19 @@ fn main(
 fn stage_weights(row: u32, values: array<vec4<f32>, 8>) {
     for (var i = 0u; i < 8u; i++) {
         let at = i * 64u + (row >> 2u);
-        w_tile[at][row & 3u] = values[i].x;
-        w_tile[at + 16u][row & 3u] = values[i].y;
-        w_tile[at + 32u][row & 3u] = values[i].z;
-        w_tile[at + 48u][row & 3u] = values[i].w;
+        w_tile[at][row & 3u] = Staged(values[i].x);
+        w_tile[at + 16u][row & 3u] = Staged(values[i].y);
+        w_tile[at + 32u][row & 3u] = Staged(values[i].z);
+        w_tile[at + 48u][row & 3u] = Staged(values[i].w);
     }
 }
 
-// 32 columns of the tile's tokens, zeros where there is no token or column: neighbours read neighbouring columns.
+// 32 columns of the tile's tokens (the last token again where there are fewer): neighbours read neighbouring columns.
 fn stage_tokens(lane: u32, token0: u32, column0: u32) {
-    let column = lane & 31u;
-    for (var i = 0u; i < TOKENS / 2u; i++) {
-        let token = i * 2u + (lane >> 5u);
-        var value = 0.0;
-        if token0 + token < params.tokens && column0 + column < params.cols {
-            value = x[(token0 + token) * params.cols + column0 + column];
-        }
-        x_tile[column * X_STRIDE + token] = value;
+    let four = lane & 7u;
+    for (var i = 0u; i < TOKENS / 8u; i++) {
+        let token = i * 8u + (lane >> 3u);
+        let value = x_part(min(token0 + token, params.tokens - 1u), (column0 >> 2u) + four);
+        for (var j = 0u; j < 4u; j++) { x_tile[(four * 4u + j) * X_STRIDE + token] = value[j]; }
     }
 }

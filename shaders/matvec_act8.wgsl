@@ -1,4 +1,4 @@
-// import: quant, reduce
+// import: quant, store_four
 // out = x·Wᵀ for int8 activations: each invocation keeps MINE rows' sums for TOKENS tokens in registers and unpacks a
 // block of each row once for all of them. LANES invocations share their rows' blocks of 32 columns, either the whole
 // workgroup (neighbours read neighbouring blocks) or one (no sums to gather: for adapters whose lanes are slow to
@@ -48,18 +48,4 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 fn x_block(at: u32) -> X8 {
     return X8(words(x_codes[at * 2u]), words(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
-}
-
-// Four rows' sums: gathered from the workgroup first where it shares them. All invocations of it come here together.
-fn store_four(token: u32, row: u32, sums: vec4<f32>, lane: Lane) {
-    let base = token * params.stride + params.row0 + row;
-    let is_token = token < params.tokens;
-    if LANES == WG {
-        let total = reduce_add4(sums, lane);
-        if is_token && lane.index < 4u && row + lane.index < params.rows { out[base + lane.index] = total[lane.index]; }
-    } else if is_token {
-        for (var i = 0u; i < 4u; i++) {
-            if row + i < params.rows { out[base + i] = sums[i]; }
-        }
-    }
 }

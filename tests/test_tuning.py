@@ -21,7 +21,8 @@ GREEDY = SamplingParams(max_tokens=6, temperature=0.0, ignore_eos=True)
 def two_widths(_fmt, params, _caps):
     """Two candidates that sum alike for any number of tokens."""
     tokens = variants.power_of_two(params["tokens"], 8)
-    return [("matvec", {"WG": width, "TOKENS": tokens}) for width in (32, 64)]
+    widths = ({"WG": width, "LANES": width, "TOKENS": tokens} for width in (32, 64))
+    return [("matvec", width | variants.columns(params)) for width in widths]
 
 
 @pytest.fixture

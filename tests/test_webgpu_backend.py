@@ -11,10 +11,12 @@ import pytest
 from op_runner import check_case, run_case
 from test_ops import CASES, case_format
 
+from wgpu_infer.backends.webgpu import variants
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
+from wgpu_infer.backends.webgpu.caps import LIMITS, WEBGPU_MINIMUM
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED
-from wgpu_infer.contracts import attention, glu, matvec, rope_kv_write
+from wgpu_infer.contracts import attention, glu, matvec, matvec_act8, rope_kv_write
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Case
 from wgpu_infer.contracts.host import HostAct8, HostKV
@@ -29,6 +31,12 @@ VARIANTS = {
     "tree-split": {"checked": True, "lowered": {"kind": "discrete", "subgroups": False, "max_binding": SPLIT}},
     "unchecked": {"checked": False},
 }
+DOT_VARIANTS = {  # for the ops with a weight, whose variants are most
+    "float-f16": {"kind": "discrete", "packed_dot": False},
+    "packed-plain": {"kind": "discrete", "f16": False},
+    "smallest": {**WEBGPU_MINIMUM, "max_binding": 16 << 20, "f16": False, "subgroups": False, "wide_loads": False},
+}
+DOTS = [param for param in CASES if param.values[0].weight is not None]
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -43,6 +51,51 @@ def test_case_on_variant(op, case, backend):
     if reason := backend.missing(op, case_format(case)):
         pytest.skip(f"docs/ops.md lists it as missing: {reason}")
     check_case(backend, op, case)
+
+
+@pytest.fixture(scope="module", params=DOT_VARIANTS)
+def lowered(request, open_once):
+    open_once("webgpu")
+    with WebGPUBackend(lowered=DOT_VARIANTS[request.param]) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("op, case", DOTS)
+def test_dots_on_lowered_devices(op, case, lowered):
+    check_case(lowered, op, case)
+
+
+def test_lowered_devices_are_what_they_say(lowered):
+    asked = next(v for v in DOT_VARIANTS.values() if v.items() <= dataclasses.asdict(lowered.caps).items())
+    for name, limit in LIMITS.items():
+        if name in asked:
+            assert lowered.device.limits[limit] == asked[name]
+    assert lowered.can_act8("Q4_0") == lowered.caps.packed_dot and not lowered.can_act8("F16")
+
+
+@pytest.mark.parametrize("kind", ["software", "discrete"])
+@pytest.mark.parametrize("op", ["matvec", "matmul", "matvec_act8", "matmul_act8"])
+def test_every_candidate_is_right_and_adds_alike(webgpu, monkeypatch, op, kind):
+    """Whatever tuning picks; all of one shader and number of lanes give the same bits."""
+    case = next(c for c in OPS[op].cases() if c.id == {"matvec": "Q4_0-5x4096-11"}.get(op, c.id))
+    caps, results = dataclasses.replace(webgpu.caps, kind=kind), {}
+    for variant in variants.candidates(OPS[op], case.operands["w"].format, case.params, caps):
+        monkeypatch.setattr(webgpu.choices, "pick", lambda *_, variant=variant: variant)
+        check_case(webgpu, OPS[op], case)
+        lanes = dict(variant.constants).get("LANES")
+        results.setdefault((variant.shader, lanes), []).append(run_case(webgpu, OPS[op], case)["out"])
+    for first, *others in results.values():
+        assert all(np.array_equal(first, other) for other in others)
+
+
+def test_a_weight_above_16_mib_is_split(webgpu):
+    host = random_weight("F32", 9000, 512, 1)  # 17.6 MiB
+    x = activations(2, 512, seed=4)
+    with WebGPUBackend(lowered=DOT_VARIANTS["smallest"]) as small:
+        assert len(small.weight(host).payload) == 2
+        np.testing.assert_array_equal(
+            run_dots(small, "matvec", host, x)[:, ::500], run_dots(webgpu, "matvec", host, x)[:, ::500]
+        )
 
 
 def test_variants_are_what_they_say(backend):
@@ -67,6 +120,26 @@ def test_a_token_s_result_is_the_same_alone_and_in_any_batch(op, tokens, fmt, ba
     together = run_dots(backend, op, host, x)
     for start, stop in ((0, 1), (3, 5), (2, 9), (tokens - 1, tokens), (0, 17)):
         np.testing.assert_array_equal(run_dots(backend, op, host, x[start:stop]), together[start:stop])
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q4_K", "Q2_K", "Q6_K", "MXFP4"])
+@pytest.mark.parametrize("op, tokens", [("matvec_act8", 19), ("matmul_act8", 70)])
+def test_int8_results_are_the_same_alone_and_in_any_batch(op, tokens, fmt, backend):
+    host = random_weight(fmt, 70, 1280, 1)
+    x = HostAct8.of(activations(tokens, 1280, seed=2))
+    together = run_act8_dots(backend, op, host, x)
+    for start, stop in ((0, 1), (3, 5), (2, 9), (tokens - 1, tokens), (0, 17)):
+        part = HostAct8(x.codes[start:stop], x.scales[start:stop])
+        np.testing.assert_array_equal(run_act8_dots(backend, op, host, part), together[start:stop])
+
+
+def run_act8_dots(backend, op, host, x) -> np.ndarray:
+    out = backend.empty((len(x.codes), host.rows))
+    x8 = backend.act8(*x.shape)
+    backend.write_act8(x8, x)
+    params = {"tokens": len(x.codes), "rows": host.rows, "cols": host.cols, "row0": 0, "stride": host.rows}
+    backend.run(OPS[op], x8, backend.weight(host), out, **params)
+    return backend.read(out, out.shape)
 
 
 def test_half_sums_are_those_of_the_codes(backend):
@@ -298,6 +371,7 @@ def test_dots_over_many_columns(webgpu):
     """As above; 53,248 columns are the most that a known model has."""
     for op in ("matvec", "matmul"):
         check_case(webgpu, OPS[op], matvec.make_case("Q8_0", 3, 53248, 33))
+        check_case(webgpu, OPS[f"{op}_act8"], matvec_act8.make_case("Q8_0", 3, 53248, 33))
 
 
 @pytest.mark.parametrize("op", ["argmax", "softmax", "rms_norm", "glu", "activate", "add"])

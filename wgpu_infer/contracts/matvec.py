@@ -56,5 +56,5 @@ OP = Op(
     bound=bounds.dot,
     groups=groups,
     cases=cases,
-    constants={"WG": 64, "ROWS": ROWS_PER_GROUP, "TOKENS": TOKENS_PER_GROUP},
+    constants={"WG": 64, "LANES": 64, "ROWS": ROWS_PER_GROUP, "TOKENS": TOKENS_PER_GROUP},
 )

@@ -49,5 +49,5 @@ OP = Op(
     bound=bounds.dot_act8,
     groups=matvec.groups,
     cases=cases,
-    constants={**matvec.OP.constants, "LANES": 64},
+    constants=matvec.OP.constants,
 )

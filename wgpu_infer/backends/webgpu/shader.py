@@ -3,7 +3,8 @@
 A module is the op's file as it is (so naga's line numbers are the file's own), then the files its first comment
 imports (`// import: reduce, quant`), theirs in turn, then one `const NAME = VALUEu;` line per constant. Some import
 names stand for a choice: `quant` is the file of the weight's format, `kv` and `kv_store` those of the cache's type,
-`reduce` depends on whether the device has subgroups. Everything here is a pure function of names, testable without a
+`reduce`, `codes` and `staged` depend on
+what the device has, `x_rows` on the number of columns. Everything here is a pure function of names, testable without a
 GPU.
 """
 
@@ -63,12 +64,16 @@ def imports_of(source: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in found[1].split(",")) if found else ()
 
 
-def file_of(name: str, fmt: str | None, caps: Caps) -> str:
+def file_of(name: str, variant: Variant, fmt: str | None, caps: Caps) -> str:
     """The shared file that an import name stands for. `fmt` is the weight's format or the cache's type."""
     if name == "reduce":
         return "reduce_subgroup" if caps.subgroups else "reduce"
     if name == "codes":
         return "codes_wide" if caps.wide_loads else "codes"
+    if name == "staged":
+        return "staged_f16" if caps.f16 and fmt == "F16" else "staged_f32"
+    if name == "x_rows":
+        return "x_rows_odd" if ("ODD", 1) in variant.constants else "x_rows"
     if name in ("quant", "kv", "kv_store"):
         return f"{name}_{(fmt or 'none').lower()}"
     return name
@@ -79,7 +84,7 @@ def module_of(variant: Variant, fmt: str | None, caps: Caps) -> Module:
     files: list[str] = []
     queue = list(imports_of(source_of(variant.shader)))
     while queue:
-        name = file_of(queue.pop(0), fmt, caps)
+        name = file_of(queue.pop(0), variant, fmt, caps)
         if name not in files:
             files.append(name)
             queue += imports_of(source_of(name, shared=True))
@@ -88,8 +93,9 @@ def module_of(variant: Variant, fmt: str | None, caps: Caps) -> Module:
 
 def assemble(module: Module) -> str:
     """The module's WGSL."""
+    enable = "enable f16; " if "staged_f16" in module.imports else ""  # in the first line, to keep lines' numbers
     parts = [source_of(module.name), *(source_of(name, shared=True) for name in module.imports)]
-    return "\n".join(parts + [f"const {name} = {value}u;" for name, value in module.constants]) + "\n"
+    return enable + "\n".join(parts + [f"const {name} = {value}u;" for name, value in module.constants]) + "\n"
 
 
 def missing_file(op: Op, fmt: str | None) -> str | None:

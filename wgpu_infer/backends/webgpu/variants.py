@@ -37,34 +37,47 @@ def power_of_two(n: int, highest: int) -> int:
     return min(1 << max(n - 1, 0).bit_length(), highest)
 
 
-def matvec_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[tuple[str, Constants]]:
-    """Fewer token slots for fewer tokens. The workgroup's size follows the weight's shape only: it orders the sum."""
-    narrow = params["cols"] <= 1024  # 32 invocations already take a block each
+def columns(params: Params) -> Constants:
+    """How activations are read: by fours where their number allows it, whole blocks where it is one of those."""
+    return {"ODD": int(params["cols"] % 4 > 0), "WHOLE": int(params["cols"] % 32 == 0)}
+
+
+def registers(shader: str, rows: int, params: Params) -> tuple[str, Constants]:
+    """An invocation sums `rows` rows for up to 8 tokens by itself: on software adapters, whose lanes are those of the
+    CPU's vectors, loads cost much and workgroup memory as much as any other."""
+    tokens = power_of_two(params["tokens"], 8)
+    return shader, {"WG": 8, "LANES": 1, "ROWS": 8 * rows, "TOKENS": tokens}
+
+
+def shared_rows(shader: str, rows: int, params: Params) -> tuple[str, Constants]:
+    """A workgroup shares `rows` rows. Its size follows the weight's shape only: it orders the sum."""
+    lanes = 32 if params["cols"] <= 1024 else 64  # 32 invocations already take a block each
     tokens = power_of_two(params["tokens"], matvec.TOKENS_PER_GROUP)
-    return [("matvec", {"WG": 32 if narrow else 64, "TOKENS": tokens})]
+    return shader, {"WG": lanes, "LANES": lanes, "ROWS": rows, "TOKENS": tokens}
 
 
-def matmul_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[tuple[str, Constants]]:
-    return [("matmul", {"TOKENS": max(8, power_of_two(params["tokens"], matmul.TOKENS))})]
+def matvec_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+    make = registers if caps.kind == "software" else shared_rows
+    shader, constants = make("matvec", 4, params)
+    return [(shader, constants | columns(params))]
 
 
-# software: lanes are the CPU's vector lanes; loads cost them much, workgroup memory as much as any other
-def registers(rows: int, tokens: int) -> tuple[str, Constants]:
-    """An invocation sums `rows` rows for `tokens` tokens by itself."""
-    return "matvec_act8", {"WG": 8, "LANES": 1, "ROWS": 8 * rows, "TOKENS": tokens}
+def matmul_candidates(fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+    if caps.kind == "software":
+        return matvec_candidates(fmt, params, caps)
+    tokens = max(8, power_of_two(params["tokens"], matmul.TOKENS))
+    return [("matmul", {"TOKENS": tokens, **columns(params)})]
 
 
 def matvec_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
-    tokens = power_of_two(params["tokens"], matvec.TOKENS_PER_GROUP)
     if caps.kind == "software":
-        return [registers(8, tokens)]
-    lanes = 32 if params["cols"] <= 1024 else 64
-    return [("matvec_act8", {"WG": lanes, "LANES": lanes, "ROWS": rows, "TOKENS": tokens}) for rows in (4, 8)]
+        return [registers("matvec_act8", 8, params)]
+    return [shared_rows("matvec_act8", rows, params) for rows in (4, 8)]
 
 
 def matmul_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     if caps.kind == "software":
-        return [registers(8, power_of_two(params["tokens"], 8))]
+        return [registers("matvec_act8", 8, params)]
     tiles = [(64, 64, 2), (32, 32, 2)] if params["tokens"] > 32 else [(32, 32, 2), (64, 64, 2)]
     return [
         ("matmul_act8", {"WG": rows * tokens // 16, "ROWS": rows, "TOKENS": tokens, "STEP": step})

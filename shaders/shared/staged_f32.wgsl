@@ -1,0 +1,2 @@
+// What a tile of weights holds in workgroup memory.
+alias Staged = f32;
