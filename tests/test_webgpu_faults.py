@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -232,3 +233,38 @@ def test_a_second_device_beside_the_first(webgpu):
         webgpu.run(OPS["add"], a, a_plus := webgpu.array(np.ones(4, np.float32)), n=4, period=4)
         other.run(OPS["add"], b, other.array(np.ones(4, np.float32)), n=4, period=4)
         assert (webgpu.read(a, (4,)) == 2).all() and (other.read(b, (4,)) == 3).all() and a_plus is not None
+
+
+TYPES = ["char[]", "WGPUBufferDescriptor *", "WGPUChainedStruct * ", "uint32_t[]", "WGPUBindGroupEntry[]", "size_t"]
+
+
+@pytest.mark.parametrize("name", [*TYPES, "void(WGPUDevice const *, WGPUErrorType, WGPUStringView, void *, void *)"])
+def test_types_read_quickly_are_the_same(webgpu, name):
+    from wgpu.backends.wgpu_native._ffi import ffi
+
+    parser = ffi._parser
+    quick = vars(parser)["_parse"]
+    declarations = parser._declarations
+    try:
+        del parser._parse
+        slow = parser.parse_type(name)
+    finally:
+        parser._parse = quick
+    assert parser.parse_type(name) == slow and parser._declarations is declarations
+
+
+def test_a_type_that_does_not_exist_is_still_refused(webgpu):
+    import cffi
+    from wgpu.backends.wgpu_native._ffi import ffi
+
+    with pytest.raises((cffi.CDefError, cffi.FFIError)):
+        ffi.typeof("WGPUNoSuchThing *")
+
+
+def test_another_cffi_stays_as_it_is(webgpu, monkeypatch):
+    from wgpu.backends.wgpu_native import _ffi
+
+    strange = SimpleNamespace(_parser=SimpleNamespace(_parse=None, _declarations={}))
+    monkeypatch.setattr(_ffi, "ffi", strange)
+    native.quicken_types()
+    assert strange._parser._parse is None

@@ -8,6 +8,7 @@ from test_webgpu_faults import run_child
 from tiny_model import write_tiny
 
 import wgpu_infer as wi
+from tools.make_model import make_model
 from wgpu_infer.backends.webgpu import native_replay, recorder, selftest
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.program import split
@@ -53,9 +54,15 @@ def run_steps(path, eager: bool) -> list[np.ndarray]:
         return llm._worker.call(steps)
 
 
-@pytest.mark.parametrize("model", ["embedded", "tiny"])
-def test_recorded_and_eager_steps_give_the_same_bits(webgpu, model, tmp_path):
-    path = None if model == "embedded" else write_tiny(tmp_path / "tiny.gguf")
+@pytest.mark.parametrize("model", ["embedded", "tiny", "tiny-qwen2:Q4_K_M", "tiny, split"])
+def test_recorded_and_eager_steps_give_the_same_bits(webgpu, model, tmp_path, monkeypatch):
+    path = None if model == "embedded" else tmp_path / "tiny.gguf"
+    if ":" in model:
+        make_model(*model.split(":"), path)
+    elif path:
+        write_tiny(path)
+    if "split" in model:
+        monkeypatch.setattr(recorder, "MAX_QUEUED", 7)
     for recorded, eager in zip(run_steps(path, False), run_steps(path, True), strict=True):
         assert len(np.unique(recorded)) > 10
         np.testing.assert_array_equal(recorded, eager)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from wgpu_infer.backends.webgpu import native
 from wgpu_infer.errors import DeviceError
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def open_wgpu() -> Any:
         from wgpu.backends.wgpu_native.extras import set_instance_extras
     except (ImportError, OSError) as error:
         raise DeviceError(f"wgpu cannot be loaded ({error}); use --device cpu") from error
+    native.quicken_types()
     try:
         set_instance_extras(
             backends=["Vulkan", "Metal", "DX12"],
