@@ -102,7 +102,7 @@ def attention_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[
 def split_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     """An invocation a key on GPUs; on CPUs fewer, so that what is read of a query serves several keys."""
     sizes = {"GROUP": group_of(params), "UNITS": units_of(params)}
-    return [("attention_split", {"WG": wg, **sizes}) for wg in ((16, 64) if caps.kind == "software" else (64, 32))]
+    return [("attention_split", {"WG": wg, **sizes}) for wg in ((8, 16) if caps.kind == "software" else (64, 32))]
 
 
 def reduce_candidates(name: str) -> Candidates:
