@@ -9,6 +9,8 @@ import pytest
 from tiny_model import tensors, write_tiny
 
 from wgpu_infer.backends.reference import ReferenceBackend
+from wgpu_infer.backends.webgpu.backend import WebGPUBackend
+from wgpu_infer.contracts.contract import PAGE_SLOTS
 from wgpu_infer.contracts.picks import HISTORY, NO_TOKEN
 from wgpu_infer.engine.engine import choose_depth, pick
 from wgpu_infer.engine.run_ahead import MOST_AHEAD, USUAL_AHEAD, burst, history_of, picks_from
@@ -112,6 +114,20 @@ def test_who_joins_or_leaves_changes_nothing_for_others(llms, depth):
     want = [llm.generate(prompt, given) for prompt, given, _ in jobs]
     assert [out.token_ids for out in got] == [out.token_ids for out in want]
     assert [len(out.token_ids) for out in got] == [60, 5, 40, 33]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_who_is_at_its_end_writes_into_nobody_s_pages(llms, depth):
+    """One ends with its only page full, in the middle of a burst; behind it the block table names page 0, another's."""
+    llm = llms[depth]
+    short = llm.tokenizer.encode("abc")
+    jobs = [
+        ([1, 9, 9, 9, 5], params(max_tokens=110, temperature=1.5), 3),
+        (short, params(max_tokens=64 - len(short)), 1),
+    ]
+    got = run_together(llm, jobs)
+    assert len(short) + len(got[1].token_ids) == 64 == PAGE_SLOTS
+    assert [out.token_ids for out in got] == [llm.generate(prompt, given).token_ids for prompt, given, _ in jobs]
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -331,6 +347,18 @@ def test_decoding_makes_no_buffers(default_models, monkeypatch):
     monkeypatch.setattr(type(handle), "create_buffer", lambda self, **given: made.append(given) or real(self, **given))
     assert len(llm.generate("One day", params(max_tokens=60)).token_ids) == 60
     assert not [given for given in made if given["size"] > 4], "4 bytes only ask whether the device is alive"
+
+
+@pytest.mark.webgpu
+def test_profiled_and_eager_steps_pick_the_same(default_models):
+    llm, given = default_models[4], params(repeat_penalty=1.1)
+    want = llm.generate("One day", given).token_ids
+    with llm.profile() as profile:
+        assert llm.generate("One day", given).token_ids == want
+    assert {"penalise", "peaks", "sample", "rope_kv_write"} <= {row.op for row in profile.rows}
+    assert llm.generate("One day", given).token_ids == want
+    with LLM(device=WebGPUBackend(eager=True), run_ahead=4) as eager:
+        assert eager.generate("One day", given).token_ids == want
 
 
 @pytest.mark.webgpu
