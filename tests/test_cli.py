@@ -54,7 +54,7 @@ def test_json_is_one_object(model):
 def test_standard_input_and_verbose(model):
     done = generate(model, "-", "--max-tokens", 3, "--verbose", stdin=b"abc")
     assert done.stdout.decode().startswith("abc")
-    assert all(word in done.stderr.decode() for word in ("device:", "seed:", "tok/s"))
+    assert all(word in done.stderr.decode() for word in ("device:", "memory: weights", "seed:", "tok/s"))
 
 
 @pytest.mark.parametrize(
