@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from tiny_model import tensors, write_tiny
@@ -15,7 +17,7 @@ from wgpu_infer.engine.kv_cache import KVCache
 from wgpu_infer.formats.gguf import GGUF
 from wgpu_infer.formats.quants import quantize
 from wgpu_infer.models.config import ModelConfig
-from wgpu_infer.models.transformer import Batch, Transformer
+from wgpu_infer.models.transformer import Batch, Scratch, Transformer
 from wgpu_infer.models.weights import load_weights
 
 BACKENDS = ["reference", "cpu", pytest.param("webgpu", marks=pytest.mark.webgpu)]
@@ -96,3 +98,18 @@ def test_dispatches_of_a_layer(v_format, most, tmp_path):
     places = [i for i, name in enumerate(backend.ran) if name == "rope_kv_write"]
     assert len(places) == config.layers and places[1] - places[0] <= most
     assert backend.ran.count("matvec_act8") == config.layers * (most - 6) + 1
+
+
+def test_room_for_ranges_is_made_once(monkeypatch):
+    """For a batch's longest possible sequences, so that a decode that grows allocates nothing."""
+    backend = ReferenceBackend()
+    made = []
+    monkeypatch.setattr(backend, "empty", lambda shape, *_: made.append(shape) or len(made))
+    scratch = Scratch(backend, SimpleNamespace(heads=4, head_dim=8, q_dim=32, kv_dim=8, dim=32, hidden=8, vocab=8,
+                                               arch=SimpleNamespace(gated=True)), 8, 8)  # fmt: skip
+    first = scratch.ranges(1, 1, 16)
+    assert scratch.ranges(1, 16, 16) == first and made == [(16, 4, 8), (16, 4, 2)]
+    assert scratch.ranges(3, 2, 16) == first, "6 of 16"
+    assert scratch.ranges(3, 8, 16) != first and made[2:] == [(64, 4, 8), (64, 4, 2)]
+    scratch.ranges(8, 1 << 20, 1 << 20)
+    assert made[4] == (8 << 20, 4, 8), "no more than is asked for"

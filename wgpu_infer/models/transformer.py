@@ -29,6 +29,7 @@ from wgpu_infer.models.weights import Product, Weights
 Phase = Literal["prefill", "decode"]
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
 LINEAR = {"prefill": "matmul", "decode": "matvec"}
+ROOM_FOR_RANGES = 64 << 20  # bytes of attention's sums that are set aside before they are needed
 MAX_PROGRAMS = 64  # recorded passes kept; prompts of ever new lengths start over
 
 Tail = Callable[[Array, Array, int], None]  # queues what follows a pass: (index, logits, rows of logits)
@@ -83,10 +84,12 @@ class Scratch:
             found = self._int8[x.label] = Act8(x.shape[0], x.shape[1], None, f"{x.label}.int8")
         return found
 
-    def ranges(self, tokens: int, splits: int) -> tuple[Array, Array]:
-        """What attention_split hands to attention_reduce: sums and tops; made larger when first asked for more."""
+    def ranges(self, tokens: int, splits: int, most: int) -> tuple[Array, Array]:
+        """What attention_split hands to attention_reduce: sums and tops. Where there is too little, room is made for
+        these tokens' `most` ranges, so that it lasts; for those asked for, where that would be too much."""
         if tokens * splits > self._ranges:
-            self._ranges = 1 << (tokens * splits - 1).bit_length()
+            rows, size = 1 << (tokens - 1).bit_length(), 4 * self._config.q_dim
+            self._ranges = rows * most if rows * most * size <= ROOM_FOR_RANGES else tokens * splits
             heads = self._ranges, self._config.heads
             self._sums = self._backend.empty((*heads, self._config.head_dim), np.float32, "sums")
             self._tops = self._backend.empty((*heads, 2), np.float32, "tops")
@@ -134,7 +137,7 @@ class Transformer:
         """Records passes of either phase, so that their kernels are compiled before the first request, and makes room
         for a sequence that fills the context."""
         if self.splits_attention(cache[0]):
-            self.scratch.ranges(1, cache[0].table.shape[1])
+            self.scratch.ranges(1, 1, cache[0].table.shape[1])
         for phase in PHASES:
             self.program(Batch(np.zeros((1, 4), np.uint32), 1, phase), cache, tail if phase == "decode" else None)
 
@@ -204,7 +207,7 @@ class Transformer:
     def attend_in_ranges(self, kv: KV, params: dict[str, int | float], int8: bool) -> None:
         """qkv -> attended, or its int8 blocks, by ranges of keys."""
         s, n = self.scratch, int(params["tokens"])
-        ranges = s.ranges(n, int(params["splits"]))
+        ranges = s.ranges(n, int(params["splits"]), kv.table.shape[1])
         self.run("attention_split", s.qkv, s.index, kv, *ranges, **params)
         sizes = {name: params[name] for name in ("tokens", "heads", "head_dim", "splits", "window")} | {"sink_size": 0}
         if int8 and self.config.head_dim % ACT8_BLOCK == 0:
