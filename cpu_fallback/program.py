@@ -130,7 +130,8 @@ def run_together(walker, record, scratch, stride, workers):
 class Step:
     """One call of a twin with arguments of these kinds.
 
-    reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory.
+    reads, writes: ids of the arrays it touches, `moved` their bytes. keep: what must stay in memory. columns: of the
+    array that a product writes among others, its id, the first column and the one behind the last.
     """
 
     twin: Any
@@ -141,17 +142,27 @@ class Step:
     writes: frozenset[int]
     moved: int
     keep: Any = field(repr=False, default=None)
+    columns: tuple[int, int, int] | None = None
 
 
 def waits(steps: Sequence[Step]) -> list[int]:
     """For every step the last one before it that must be done first, -1 for none: it reads what that one writes,
     or writes what that one reads or writes."""
-    out = []
-    for k, step in enumerate(steps):
-        touched = step.reads | step.writes
-        conflicts = (j for j in range(k - 1, -1, -1) if steps[j].writes & touched or steps[j].reads & step.writes)
-        out.append(next(conflicts, -1))
-    return out
+    return [next((j for j in range(k - 1, -1, -1) if depends(step, steps[j])), -1) for k, step in enumerate(steps)]
+
+
+def depends(step: Step, before: Step) -> bool:
+    """But products that write different columns of one array go side by side."""
+    shared = (before.writes & (step.reads | step.writes)) | (before.reads & step.writes)
+    return bool(shared - beside(step, before))
+
+
+def beside(a: Step, b: Step) -> frozenset[int]:
+    """The array of which both write columns, none of them both."""
+    if a.columns is None or b.columns is None or a.columns[0] != b.columns[0]:
+        return frozenset()
+    (array, first, last), (_, other_first, other_last) = a.columns, b.columns
+    return frozenset({array} if last <= other_first or other_last <= first else ())
 
 
 Progress = Callable[[int, int], None]  # kernels compiled so far, kernels that a program has to wait for

@@ -131,14 +131,29 @@ def test_a_program_that_cannot_be_recorded_leaves_nothing_behind(backend):
 def test_only_dependent_steps_wait():
     from cpu_fallback.program import Step, waits
 
-    def step(reads, writes):
-        return Step(None, (), [], 1, frozenset(reads), frozenset(writes), 0)
+    def step(reads, writes, columns=None):
+        return Step(None, (), [], 1, frozenset(reads), frozenset(writes), 0, columns=columns)
 
     norm, q, k = step("x", "n"), step("n", "q"), step("n", "k")
     rope, attention, new_norm = step("q", "q"), step("qk", "a"), step("a", "n")
     assert waits([norm, q, k, rope, attention, new_norm]) == [-1, 0, 0, 1, 3, 4]
     assert waits([q, step("z", "n")]) == [-1, 0], "what is read may not be written before it has been read"
     assert waits([q, step("z", "q")]) == [-1, 0], "two writers keep their order"
+    qk, v, over = (step("n", "o", ("o", *columns)) for columns in ((0, 48), (48, 64), (40, 50)))
+    assert waits([norm, qk, v, step("o", "o")]) == [-1, 0, 0, 2], "other columns of one array"
+    assert waits([norm, qk, over]) == [-1, 0, 1] and waits([qk, step("z", "o", ("p", 48, 64))]) == [-1, 0]
+
+
+def test_products_of_one_output_do_not_wait_for_each_other(backend):
+    """As those of a Q4_K_M layer's queries and keys, and of its values."""
+    x, out = backend.empty((1, 64)), backend.empty((1, 48))
+    weights = [backend.weight(random_weight(fmt, 24, 64, 1)) for fmt in ("Q4_0", "Q8_0")]
+
+    def products():
+        for row0, w in zip((0, 24), weights, strict=True):
+            backend.run(matvec.OP, x, w, out, tokens=1, rows=24, cols=64, row0=row0, stride=48)
+
+    assert backend.program(products).args[0].ops[:, 3].tolist() == [-1, -1]
 
 
 def test_every_part_is_done_once_by_any_number_of_threads(backend):

@@ -259,7 +259,7 @@ class CPUBackend(Backend):
         kinds = tuple(entries.kind_of(value) for value in arguments)
         moved = sum(value.nbytes for value in arguments if isinstance(value, np.ndarray))
         touched = frozenset(lowered.reads), frozenset(lowered.writes)
-        return program.Step(twin, kinds, entries.record(arguments), parts, *touched, moved, arguments)
+        return program.Step(twin, kinds, entries.record(arguments), parts, *touched, moved, arguments, lowered.columns)
 
     def describe(self) -> str:
         kernels = self._kernels

@@ -94,12 +94,13 @@ def raw_blocks(data: np.ndarray) -> np.ndarray:
 @dataclass
 class Lowered:
     """A call as its twin takes it: arguments up to the parameters, ids of the memory it reads and writes, the
-    weight's or cache's kind, and the bytes of the weight."""
+    weight's or cache's kind, the bytes of the weight, and which columns it writes where it leaves others."""
 
     arguments: list[Any] = field(default_factory=list)
     reads: set[int] = field(default_factory=set)
     writes: set[int] = field(default_factory=set)
     weight_bytes: int = 0
+    columns: tuple[int, int, int] | None = None
 
 
 def lower(
@@ -132,6 +133,8 @@ def lower(
             out.reads.add(id(value.payload))
         if spec.access != "r":
             out.writes.add(id(value.payload))
+        if (columns := spec.columns(params)) != slice(None):
+            out.columns = id(value.payload), columns.start, columns.stop
     return out
 
 
