@@ -1,21 +1,18 @@
-// import: codes, codes32, dot8
+// import: codes, codes32, dot8, pair_bits
 // Q2_K: value = d·scale · code - dmin·minimum, a scale and a minimum of four bits per 16 values. codes: super-blocks
-// of 256 values, 5 × vec4<u32>: 16 bytes of scales (low) and minima (high), then two runs of 32 bytes whose bits 2g
-// and 2g + 1 are group g's codes. scales: one word per super-block, f16 d and dmin. A block is one of eight groups of
-// 32.
+// of 256 values, 4 × vec4<u32>, two blocks in each (pair_bits). scales: five words per super-block, 16 bytes of scales
+// (low) and minima (high), then f16 d and dmin.
 
 struct W8 { low: vec4<u32>, high: vec4<u32>, scale: f32, minimum: f32, scales: vec2<i32>, minima: vec2<i32> }
 
 fn block_packed(block: u32) -> W8 {
-    let head = (block >> 3u) * 5u;
-    let at = head + 1u + ((block >> 2u) & 1u) * 2u;
-    let shift = vec4<u32>((block & 3u) * 2u);
-    let bytes = words(w_codes[head])[(block & 7u) >> 1u] >> ((block & 1u) * 16u); // of the block's two halves
-    let d = unpack2x16float(w_scales[block >> 3u]);
-    let threes = vec4<u32>(0x03030303u);
+    let scales = (block >> 3u) * 5u;
+    let bytes = w_scales[scales + ((block & 7u) >> 1u)] >> ((block & 1u) * 16u); // of the block's two halves
+    let d = unpack2x16float(w_scales[scales + 4u]);
+    let c = pair_words(words(w_codes[block >> 1u]), block);
     return W8(
-        (words(w_codes[at]) >> shift) & threes, (words(w_codes[at + 1u]) >> shift) & threes,
-        d.x, -d.y, unpack4xI8(bytes & 0x0f0f0f0fu).xy, unpack4xI8((bytes >> 4u) & 0x0f0f0f0fu).xy,
+        low_pairs(c), high_pairs(c), d.x, -d.y,
+        unpack4xI8(bytes & 0x0f0f0f0fu).xy, unpack4xI8((bytes >> 4u) & 0x0f0f0f0fu).xy,
     );
 }
 

@@ -2,30 +2,44 @@
 
 Nothing is widened and nothing is lost: `unpack` gives back the file's bytes. A block's fields are cut in two by the
 table below: those of `codes`, whose bytes follow each other block after block and make whole vec4<u32>, and those of
-`scales`, padded to a power of two of bytes and packed into u32. Formats whose blocks are whole vec4<u32> already, and
-the dense ones, have codes only. Rows of dense formats are padded with zeros to a multiple of 32 columns.
+`scales`, padded to a power of two of bytes or to whole words and packed into u32. Formats whose blocks are whole
+vec4<u32> already, and the dense ones, have codes only. Where blocks of 32 columns share bytes, their bits are moved
+apart (pack_bits.py). Rows of dense formats are padded with zeros to a multiple of 32 columns.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from wgpu_infer.backends.webgpu.pack_bits import bits, bits_back, nibbles, pairs
 from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.formats import quants
 
 BLOCK_COLS = 32  # columns per block of the shaders, whatever the format's own block is
 
 
+class Move(NamedTuple):
+    """How a field's bits are rearranged (pack_bits.py), and back."""
+
+    there: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[np.ndarray], np.ndarray]
+
+
+NIBBLES, PAIRS, BITS = Move(nibbles, nibbles), Move(pairs, pairs), Move(bits, bits_back)
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Which fields of a block go where, and the bytes that a block's scales take."""
+    """Which fields of a block go where, the bytes that a block's scales take, and fields whose bits are rearranged."""
 
     codes: tuple[str, ...]
     scales: tuple[str, ...] = ()
     scale_bytes: int = 0
+    moved: Mapping[str, Move] = field(default_factory=dict)
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -40,11 +54,11 @@ LAYOUTS: dict[str, Layout] = {
     "IQ4_NL": Layout(("qs",), ("d",), 2),
     "IQ4_XS": Layout(("qs",), ("d", "scales_h", "scales_l"), 8),
     "MXFP4": Layout(("qs",), ("e",), 1),
-    "Q2_K": Layout(("scales", "qs"), ("d", "dmin"), 4),
-    "Q3_K": Layout(("hmask", "qs"), ("scales", "d"), 16),
-    "Q4_K": Layout(("d", "dmin", "scales", "qs")),
-    "Q5_K": Layout(("d", "dmin", "scales", "qh", "qs")),
-    "Q6_K": Layout(("ql", "qh", "scales"), ("d",), 2),
+    "Q2_K": Layout(("qs",), ("scales", "d", "dmin"), 20, {"qs": PAIRS}),
+    "Q3_K": Layout(("qs",), ("hmask", "scales", "d"), 48, {"qs": PAIRS, "hmask": BITS}),
+    "Q4_K": Layout(("d", "dmin", "scales", "qs"), moved={"qs": NIBBLES}),
+    "Q5_K": Layout(("d", "dmin", "scales", "qh", "qs"), moved={"qs": NIBBLES, "qh": BITS}),
+    "Q6_K": Layout(("ql", "qh"), ("scales", "d"), 20, {"ql": NIBBLES, "qh": PAIRS}),
 }
 
 
@@ -81,11 +95,11 @@ def pack(host: HostWeight) -> Packed:
     layout = LAYOUTS[host.format]
     if is_dense(host.format):
         return Packed(pad_rows(host).view(np.uint32), np.empty(0, np.uint32))
-    if not layout.scales:
-        return Packed(host.data.reshape(-1).view(np.uint32), np.empty(0, np.uint32))
     blocks = host.data.reshape(-1, f.block_bytes)
-    codes = take_fields(blocks, f.dtype, layout.codes, 0)
-    scales = take_fields(blocks, f.dtype, layout.scales, layout.scale_bytes).reshape(-1)
+    codes = take_fields(blocks, f.dtype, layout.codes, layout.moved, 0)
+    if not layout.scales:
+        return Packed(codes.reshape(-1).view(np.uint32), np.empty(0, np.uint32))
+    scales = take_fields(blocks, f.dtype, layout.scales, layout.moved, layout.scale_bytes).reshape(-1)
     scales = np.pad(scales, (0, -scales.size % 4))
     return Packed(codes.reshape(-1).view(np.uint32), scales.view(np.uint32))
 
@@ -100,10 +114,10 @@ def unpack(packed: Packed, fmt: str, rows: int, cols: int) -> HostWeight:
         return HostWeight(np.ascontiguousarray(data).reshape(-1), fmt, rows, cols)
     count = rows * cols // f.block_size
     blocks = np.zeros((count, f.block_bytes), np.uint8)
-    put_fields(blocks, f.dtype, layout.codes, codes.reshape(count, -1))
+    put_fields(blocks, f.dtype, layout.codes, layout.moved, codes.reshape(count, -1))
     if layout.scales:
         scales = packed.scales.view(np.uint8)[: count * layout.scale_bytes]
-        put_fields(blocks, f.dtype, layout.scales, scales.reshape(count, -1))
+        put_fields(blocks, f.dtype, layout.scales, layout.moved, scales.reshape(count, -1))
     return HostWeight(blocks.reshape(-1), fmt, rows, cols)
 
 
@@ -117,22 +131,29 @@ def pad_rows(host: HostWeight) -> np.ndarray:
     return rows.reshape(-1)
 
 
-def spans(dtype: np.dtype, names: tuple[str, ...]) -> list[slice]:
-    """The bytes of the named fields in a block."""
+def span(dtype: np.dtype, name: str) -> slice:
+    """The bytes of the named field in a block."""
     fields: Any = dtype.fields
-    return [slice(fields[name][1], fields[name][1] + fields[name][0].itemsize) for name in names]
+    kind, start = fields[name][:2]
+    return slice(start, start + kind.itemsize)
 
 
-def take_fields(blocks: np.ndarray, dtype: np.dtype, names: tuple[str, ...], width: int) -> np.ndarray:
+def take_fields(
+    blocks: np.ndarray, dtype: np.dtype, names: tuple[str, ...], moved: Mapping[str, Move], width: int
+) -> np.ndarray:
     """(n, block bytes) -> the named fields' bytes side by side, zero padded to `width`."""
-    parts = [blocks[:, span] for span in spans(dtype, names)]
+    parts = [blocks[:, span(dtype, name)] for name in names]
+    parts = [moved[name].there(part) if name in moved else part for name, part in zip(names, parts, strict=True)]
     taken = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
     return np.ascontiguousarray(np.pad(taken, ((0, 0), (0, max(0, width - taken.shape[1])))))
 
 
-def put_fields(blocks: np.ndarray, dtype: np.dtype, names: tuple[str, ...], values: np.ndarray) -> None:
+def put_fields(
+    blocks: np.ndarray, dtype: np.dtype, names: tuple[str, ...], moved: Mapping[str, Move], values: np.ndarray
+) -> None:
     start = 0
-    for span in spans(dtype, names):
-        width = span.stop - span.start
-        blocks[:, span] = values[:, start : start + width]
-        start += width
+    for name in names:
+        place = span(dtype, name)
+        part = values[:, start : start + place.stop - place.start]
+        blocks[:, place] = moved[name].back(part) if name in moved else part
+        start += place.stop - place.start
