@@ -20,7 +20,7 @@ from wgpu_infer.backends.webgpu.variants import Variant
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.errors import UnsupportedError
 
-SPANS = ("Q6_K",)  # formats with a span of more than one block
+SPANS = ("Q4_K", "Q5_K", "Q6_K")  # formats with a span of more than one block
 IMPORT_LINE = re.compile(r"\A// import: ([\w, ]+)\n")
 
 
