@@ -1,8 +1,9 @@
-// import: quant, store_four
+// import: quant, span, store_four
 // out = x·Wᵀ for int8 activations: each invocation keeps MINE rows' sums for TOKENS tokens in registers and unpacks a
 // block of each row once for all of them. LANES invocations share their rows' blocks of 32 columns, either the whole
 // workgroup (neighbours read neighbouring blocks) or one (no sums to gather: for adapters whose lanes are slow to
-// meet). A token's sum takes the same steps in the same order whatever TOKENS and its neighbours are.
+// meet). Blocks are read in spans: one each, or all that share words in the file's format. A token's sum takes the
+// same steps in the same order whatever TOKENS and its neighbours are.
 
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
@@ -27,17 +28,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let blocks = params.cols >> 5u;
     let token0 = group.z * TOKENS;
     var sums = array<array<vec4<f32>, FOURS>, TOKENS>();
-    for (var b = select(0u, lane.index, LANES == WG); b < blocks; b += LANES) {
-        var x = array<X8, TOKENS>();
-        for (var t = 0u; t < TOKENS; t++) { x[t] = x_block(min(token0 + t, params.tokens - 1u) * blocks + b); }
+    let spans = blocks / SPAN;
+    for (var n = select(0u, lane.index, LANES == WG); n < spans; n += LANES) {
+        var x = array<X8, SPAN * TOKENS>();
+        for (var i = 0u; i < SPAN * TOKENS; i++) {
+            x[i] = x_block(min(token0 + i / SPAN, params.tokens - 1u) * blocks + n * SPAN + i % SPAN);
+        }
         for (var r = 0u; r < FOURS; r++) {
-            let w0 = block_packed(min(row + r * 4u, last) * blocks + b);
-            let w1 = block_packed(min(row + r * 4u + 1u, last) * blocks + b);
-            let w2 = block_packed(min(row + r * 4u + 2u, last) * blocks + b);
-            let w3 = block_packed(min(row + r * 4u + 3u, last) * blocks + b);
-            for (var t = 0u; t < TOKENS; t++) {
-                sums[t][r] += vec4<f32>(block_dot_act8(w0, x[t]), block_dot_act8(w1, x[t]),
-                                        block_dot_act8(w2, x[t]), block_dot_act8(w3, x[t]));
+            let s0 = load_span(min(row + r * 4u, last) * spans + n);
+            let s1 = load_span(min(row + r * 4u + 1u, last) * spans + n);
+            let s2 = load_span(min(row + r * 4u + 2u, last) * spans + n);
+            let s3 = load_span(min(row + r * 4u + 3u, last) * spans + n);
+            for (var i = 0u; i < SPAN * TOKENS; i++) {
+                let w0 = span_block(s0, i % SPAN);
+                let w1 = span_block(s1, i % SPAN);
+                let w2 = span_block(s2, i % SPAN);
+                let w3 = span_block(s3, i % SPAN);
+                sums[i / SPAN][r] += vec4<f32>(block_dot_act8(w0, x[i]), block_dot_act8(w1, x[i]),
+                                               block_dot_act8(w2, x[i]), block_dot_act8(w3, x[i]));
             }
         }
     }

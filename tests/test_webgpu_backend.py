@@ -122,7 +122,7 @@ def test_a_token_s_result_is_the_same_alone_and_in_any_batch(op, tokens, fmt, ba
         np.testing.assert_array_equal(run_dots(backend, op, host, x[start:stop]), together[start:stop])
 
 
-@pytest.mark.parametrize("fmt", ["Q4_0", "Q4_K", "Q2_K", "Q6_K", "MXFP4"])
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q2_K", "MXFP4"])
 @pytest.mark.parametrize("op, tokens", [("matvec_act8", 19), ("matmul_act8", 70)])
 def test_int8_results_are_the_same_alone_and_in_any_batch(op, tokens, fmt, backend):
     host = random_weight(fmt, 70, 1280, 1)

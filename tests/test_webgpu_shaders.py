@@ -31,7 +31,7 @@ def formats_of(op):
 def all_assemblies():
     """Every module that some call can ask for: op × format × capabilities × the ends of its variants."""
     for op in SHADER_OPS:
-        few, many = (dict.fromkeys(op.param_names(), n) for n in (2, 4096))
+        few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
         for fmt in formats_of(op):
             modules = {
                 shader.module_of(variant, fmt, caps): caps

@@ -20,6 +20,7 @@ from wgpu_infer.backends.webgpu.variants import Variant
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.errors import UnsupportedError
 
+SPANS = ("Q6_K",)  # formats with a span of more than one block
 IMPORT_LINE = re.compile(r"\A// import: ([\w, ]+)\n")
 
 
@@ -70,6 +71,9 @@ def file_of(name: str, variant: Variant, fmt: str | None, caps: Caps) -> str:
         return "reduce_subgroup" if caps.subgroups else "reduce"
     if name == "codes":
         return "codes_wide" if caps.wide_loads else "codes"
+    if name == "span":
+        alone = {("LANES", 1), ("TOKENS", 1)} <= set(variant.constants)  # else spans are too few, or too much code
+        return f"span_{fmt.lower()}" if alone and fmt in SPANS else "span_one"
     if name == "staged":
         return "staged_f16" if caps.f16 and fmt == "F16" else "staged_f32"
     if name == "x_rows":
