@@ -257,6 +257,15 @@ def test_doctor(tmp_path):
     assert "no WebGPU adapter" in without.stdout.decode()
 
 
+def test_doctor_tells_settings_that_are_wrong():
+    """They are findings: whoever asks the doctor may ask because of them."""
+    done = run("doctor", module="wgpu_infer", env={"WGPU_INFER_CPU": "sse9", "WGPU_INFER_TUNE": "soon"})
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode()
+    assert "CPU: not used" in text and "WGPU_INFER_CPU='sse9' is not known" in text
+    assert "WGPU_INFER_TUNE='soon' must be seconds" in text or "no WebGPU adapter" in text
+
+
 @pytest.mark.parametrize(
     "blocked, says",
     [("wgpu", "auto: cpu, since webgpu"), ("numba", "auto: webgpu|auto: reference"), ("wgpu,numba", "auto: reference")],

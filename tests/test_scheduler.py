@@ -14,6 +14,7 @@ from wgpu_infer.contracts.host import HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.kept import cache_dir
+from wgpu_infer.llm import LLM
 from wgpu_infer.scheduler import HybridScheduler
 
 FAST_START = Costs(fixed_s=1e-6, transfer=1e12, flops=1e9, memory=1e10)
@@ -137,6 +138,29 @@ def test_a_software_adapter_is_not_even_opened_for_a_model(monkeypatch, kind, cp
     made = HybridScheduler(software=False)
     assert list(made.backends) == opened
     assert ("software adapter" in made.unavailable.get("webgpu", "")) == ("webgpu" not in opened)
+
+
+def test_an_adapter_that_is_named_must_be_there(monkeypatch):
+    """Without a name the CPU is what is left; with one that would be another device than was asked for."""
+
+    def open_named(name, threads, adapter):
+        if name == "webgpu":
+            raise DeviceError(f"no WebGPU adapter is called {adapter!r}")
+        return opened.append(Named(name)) or opened[-1]
+
+    opened = []
+    monkeypatch.setattr("wgpu_infer.scheduler.open_backend", open_named)
+    monkeypatch.setattr("wgpu_infer.scheduler.software_adapter", lambda _a: None)
+    assert list(HybridScheduler(software=False).backends) == ["cpu"] and not opened[0].closed
+    with pytest.raises(DeviceError, match="'nope'"):
+        HybridScheduler(software=False, adapter="nope")
+    assert opened[1].closed
+
+
+@pytest.mark.parametrize("adapter", ["no such adapter", 99])
+def test_a_model_is_not_put_elsewhere_than_on_a_named_adapter(adapter):
+    with pytest.raises(DeviceError, match=r"no WebGPU adapter|wgpu cannot be loaded"):
+        LLM(adapter=adapter)
 
 
 def test_no_side_can_run_it():

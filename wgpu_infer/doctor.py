@@ -8,7 +8,7 @@ from typing import Any
 
 from wgpu_infer.backends.base import Backend
 from wgpu_infer.backends.registry import open_backend
-from wgpu_infer.errors import DeviceError
+from wgpu_infer.errors import DeviceError, WgpuInferError
 from wgpu_infer.kept import cache_dir
 
 PACKAGES = ("wgpu-infer", "wgpu", "numba", "llvmlite", "numpy", "tokenizers")
@@ -61,7 +61,7 @@ def caches() -> dict[str, str]:
         from cpu_fallback import kernel_cache
 
         kept["compiled CPU kernels"] = str(kernel_cache.folder())
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: WGPU_INFER_CPU names no variant
         kept["compiled CPU kernels"] = f"none: {error}"
     return kept
 
@@ -101,7 +101,7 @@ def examine_backend(name: str) -> dict[str, Any]:
             self_test(backend)
             found = {"works": True, "device": backend.describe(), "software": backend.is_software}
             return found | examine_kernels(backend)
-    except (DeviceError, ImportError) as error:
+    except (WgpuInferError, ImportError) as error:  # also a setting of the environment that is not allowed
         return {"works": False, "why": str(error)}
 
 

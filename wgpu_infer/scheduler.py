@@ -53,10 +53,10 @@ class HybridScheduler(Backend):
     Args:
         backends: the sides, by name; None opens cpu and webgpu, and goes on with what there is.
         threads: CPU threads.
-        adapter: the WebGPU adapter's number, or part of its name; None is the best.
+        adapter: the WebGPU adapter's number, or part of its name; None is the best. One that is named must work.
         software: whether a software adapter is opened beside the CPU; for a model it never is.
 
-    `unavailable` says of every side that is not used why. Raises ParameterError.
+    `unavailable` says of every side that is not used why. Raises ParameterError, DeviceError.
     """
 
     name = "hybrid"
@@ -84,6 +84,10 @@ class HybridScheduler(Backend):
                     continue
                 found[name] = open_backend(name, threads, adapter)
             except DeviceError as error:
+                if name == "webgpu" and adapter is not None:  # not the CPU behind the back of who named it
+                    for backend in found.values():
+                        backend.close()
+                    raise
                 self._pass_over(name, str(error))
         return found or {"reference": open_backend("reference")}
 

@@ -228,6 +228,7 @@ class Engine:
         if found:
             self.model.forget_programs()
             self.warm_up()
+        self.backend.trim()
         return found
 
     def start_timer(self) -> Timer:
@@ -240,6 +241,7 @@ class Engine:
     def stop_timer(self, timer: Timer) -> None:
         timer.stop()
         self.model.forget_programs()
+        self.backend.trim()
 
     def keys(self) -> Keys | None:
         """What the step in hand sees of its sequences, on average."""
