@@ -10,7 +10,7 @@ import pytest
 import wgpu_infer as wi
 from wgpu_infer.backends.reference import ReferenceBackend
 from wgpu_infer.calibration import Costs, load_or_measure
-from wgpu_infer.contracts.host import HostWeight
+from wgpu_infer.contracts.host import HostAct8, HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 from wgpu_infer.kept import cache_dir
@@ -161,6 +161,19 @@ def test_an_adapter_that_is_named_must_be_there(monkeypatch):
 def test_a_model_is_not_put_elsewhere_than_on_a_named_adapter(adapter):
     with pytest.raises(DeviceError, match=r"no WebGPU adapter|wgpu cannot be loaded"):
         LLM(adapter=adapter)
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_every_op_can_be_called(op):
+    """Also those whose operands are int8 activations, read or written."""
+    case = next(iter(op.cases()))
+    made = HybridScheduler({"reference": ReferenceBackend()})
+    made._costs["reference"] = Costs(0.0, 1.0, 1.0, 1.0)
+    out = made.call(op, case.operands, case.params)
+    assert [np.shape(o.codes if isinstance(o, HostAct8) else o) for o in out] == [
+        tuple(spec.shape(case.params)) for spec in op.writes
+    ]
+    assert all((o.codes if isinstance(o, HostAct8) else o).any() for o in out)
 
 
 def test_no_side_can_run_it():

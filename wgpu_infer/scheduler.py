@@ -22,7 +22,7 @@ from wgpu_infer.backends.registry import open_backend, software_adapter
 from wgpu_infer.backends.timing import Timer, Tuned
 from wgpu_infer.calibration import Costs, load_or_measure
 from wgpu_infer.checks import number
-from wgpu_infer.contracts.contract import Op
+from wgpu_infer.contracts.contract import Op, Operand
 from wgpu_infer.contracts.host import HostAct8, HostKV, HostRows, HostWeight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.contracts.work import Keys, work
@@ -130,23 +130,13 @@ class HybridScheduler(Backend):
         params: dict[str, int | float] = dict.fromkeys(names, 1) | given
         return f"{op}: {self.choose(OPS[op], {}, params)}"
 
-    def call(self, op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[np.ndarray, ...]:
-        """Runs one op on numpy operands (weights as `HostWeight`) where it is fastest; returns what it wrote."""
+    def call(self, op: Op, operands: Mapping[str, Any], params: Mapping[str, int | float]) -> tuple[Any, ...]:
+        """Runs one op on numpy operands (weights as `HostWeight`, int8 activations as `HostAct8`) where it is fastest;
+        returns what it wrote."""
         backend = self.backends[self.choose(op, operands, params).backend]
-        handles: dict[str, Handle] = {}
-        for spec in op.operands:
-            value = operands.get(spec.name)
-            if isinstance(value, HostWeight):
-                handles[spec.name] = backend.weight(value)
-            elif isinstance(value, HostKV):
-                handles[spec.name] = upload_pages(backend, value)
-            elif value is None:
-                dtype = np.uint32 if spec.dtype == "u32" else np.float32
-                handles[spec.name] = backend.empty(spec.shape(params), dtype)
-            else:
-                handles[spec.name] = backend.array(value)
+        handles = {o.name: upload(backend, o, operands.get(o.name), params) for o in op.operands}
         backend.run(op, *handles.values(), **params)
-        return tuple(backend.read(handles[o.name], o.shape(params)) for o in op.writes)  # type: ignore[arg-type]
+        return tuple(download(backend, handles[o.name], o.shape(params)) for o in op.writes)
 
     # -- a model ---------------------------------------------------------------------------------------------------
 
@@ -265,6 +255,28 @@ class HybridScheduler(Backend):
     def close(self) -> None:
         for backend in self.backends.values():
             backend.close()
+
+
+def upload(backend: Backend, spec: Operand, value: Any, params: Mapping[str, int | float]) -> Handle:
+    """The operand on a backend; empty where it has no value yet."""
+    if isinstance(value, HostWeight):
+        return backend.weight(value)
+    if isinstance(value, HostKV):
+        return upload_pages(backend, value)
+    if spec.kind == "act8":
+        rows, cols = spec.shape(params)
+        blocks = backend.act8(rows, cols)
+        if value is not None:
+            backend.write_act8(blocks, value)
+        return blocks
+    if value is None:
+        return backend.empty(spec.shape(params), np.uint32 if spec.dtype == "u32" else np.float32)
+    return backend.array(value)
+
+
+def download(backend: Backend, handle: Handle, shape: tuple[int, ...]) -> Any:
+    """What an op wrote, in numpy."""
+    return backend.read_act8(handle, shape[0]) if isinstance(handle, Act8) else backend.read(handle, shape)  # type: ignore[arg-type]
 
 
 def upload_pages(backend: Backend, host: HostKV) -> KV:
