@@ -86,11 +86,18 @@ def test_all_sections_are_reported_whatever_happens(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gpu_report, "run_section", run_section)
     done = CliRunner().invoke(gpu_report.main, ["--out", str(tmp_path), "--adapter", "1", "--quick"])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1 and done.output.splitlines()[-1] == "Error: these sections failed: ops"
     report = json.loads((tmp_path / "gpu_report.json").read_text())
     assert list(report["sections"]) == ["machine", "rates", "ops", "agreement", "model tiny-llama:Q4_0"]
     text = (tmp_path / "gpu_report.md").read_text()
     assert "no GPU" in text and "| a layer of a decode step, the longest | < 1 ms | 0.5 | holds |" in text
+
+
+def test_without_a_gpu_nothing_is_tried(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(gpu_report, "run_section", lambda name, *_: tried.append(name) or {"failed": "no adapter"})
+    done = CliRunner().invoke(gpu_report.main, ["--out", str(tmp_path)])
+    assert done.exit_code == 1 and tried == ["machine"] and "no GPU to report on" in done.output
 
 
 @pytest.mark.webgpu

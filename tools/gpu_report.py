@@ -118,7 +118,11 @@ def main(
             write(out, report)
             found = report["sections"][name]
             click.echo(f"{name}: {found.get('failed') or 'done'} ({found.get('seconds', 0)} s)")
+            if name == "machine" and found.get("failed"):
+                raise click.ClickException("there is no GPU to report on; `wgpu-infer doctor` says more")
     click.echo((out / "gpu_report.md").read_text())
+    if failed := [name for name, found in report["sections"].items() if found.get("failed")]:
+        raise click.ClickException(f"these sections failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

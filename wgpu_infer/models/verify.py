@@ -57,6 +57,7 @@ def verify(model: Transformer, gguf: GGUF, witness: Backend, ids: Sequence[int],
         steps += 1
         if pair.first is not None:
             break
+    copy.forget_programs()  # they hold the copy, which holds them: its memory would wait for the garbage collector
     names = model.backend.describe(), witness.describe()
     return VerifyReport(*names, steps, pair.checked, pair.first, pair.first_operands)
 
