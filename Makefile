@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
-RUN    ?= pytest            # `make coverage` runs the same tests under coverage
+# Files of tests side by side. `make coverage` runs the same tests under coverage.
+RUN    ?= pytest -n logical --maxprocesses 4 --dist loadfile
 PROMPT ?= Once upon a time
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 
@@ -15,8 +16,7 @@ test: $(VENV)/.test
 	$(PY) -m $(RUN)
 
 coverage: $(VENV)/.test
-	$(MAKE) test RUN="coverage run -m pytest"
-	$(PY) -m coverage report --fail-under=90
+	$(MAKE) test RUN="$(RUN) --cov --cov-report=term:skip-covered --cov-fail-under=90"
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

@@ -82,6 +82,16 @@ def canary_report(backend) -> str:
     return f"{backend.describe()}; a loop of {TRIPS} trips {fate}"
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several processes: its lines go to the one that prints
+        session.config.workeroutput["report"] = report_lines
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    report_lines.extend(getattr(node, "workeroutput", {}).get("report", []))
+
+
 def pytest_terminal_summary(terminalreporter):
-    for line in report_lines:
+    for line in sorted(set(report_lines)):
         terminalreporter.write_line(line)

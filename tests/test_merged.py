@@ -109,7 +109,7 @@ def test_room_for_ranges_is_made_once(monkeypatch):
                                                arch=SimpleNamespace(gated=True)), 8, 8)  # fmt: skip
     first = scratch.ranges(1, 1, 16)
     assert scratch.ranges(1, 16, 16) == first and made == [(16, 4, 8), (16, 4, 2)]
-    assert scratch.ranges(3, 2, 16) == first, "6 of 16"
-    assert scratch.ranges(3, 8, 16) != first and made[2:] == [(64, 4, 8), (64, 4, 2)]
+    assert scratch.ranges(3, 2, 16) != first and made[2:] == [(64, 4, 8), (64, 4, 2)]
+    assert scratch.ranges(4, 16, 16) == scratch.ranges(1, 16, 16) == scratch.ranges(3, 2, 16) and len(made) == 4
     scratch.ranges(8, 1 << 20, 1 << 20)
     assert made[4] == (8 << 20, 4, 8), "no more than is asked for"

@@ -85,11 +85,12 @@ class Scratch:
         return found
 
     def ranges(self, tokens: int, splits: int, most: int) -> tuple[Array, Array]:
-        """What attention_split hands to attention_reduce: sums and tops. Where there is too little, room is made for
-        these tokens' `most` ranges, so that it lasts; for those asked for, where that would be too much."""
-        if tokens * splits > self._ranges:
-            rows, size = 1 << (tokens - 1).bit_length(), 4 * self._config.q_dim
-            self._ranges = rows * most if rows * most * size <= ROOM_FOR_RANGES else tokens * splits
+        """What attention_split hands to attention_reduce: sums and tops. Room is made for these tokens' `most` ranges, so
+        that it lasts; for the `splits` asked for, where that would be too much."""
+        rows, size = 1 << (tokens - 1).bit_length(), 4 * self._config.q_dim
+        wanted = rows * most if rows * most * size <= ROOM_FOR_RANGES else tokens * splits
+        if wanted > self._ranges:
+            self._ranges = wanted
             heads = self._ranges, self._config.heads
             self._sums = self._backend.empty((*heads, self._config.head_dim), np.float32, "sums")
             self._tops = self._backend.empty((*heads, 2), np.float32, "tops")
