@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 os.environ.setdefault("WGPU_INFER_CHECKED", "1")  # our shaders with wgpu's run-time checks; set 0 to test as users run
+LOOP, LOOP_S = 4_000_000, 0.03  # what `slowness` counts, and the seconds that takes on a fast machine
 report_lines: list[str] = []  # printed at the end of the run
 
 
@@ -21,8 +23,16 @@ def child_environ(**changes: str) -> dict[str, str]:
 
 
 def patience() -> float:
-    """What a time limit is multiplied by: 5 where coverage traces every line, else 1."""
-    return 1.0 if sys.gettrace() is None else 5.0
+    """What a time limit is multiplied by: at least 1, more on a slow or busy machine, and 5 times that where coverage
+    traces every line."""
+    return slowness() * (1.0 if sys.gettrace() is None else 5.0)
+
+
+def slowness() -> float:
+    """How many times longer than on a usual machine Python takes to count, now; at least 1."""
+    started = time.perf_counter()
+    sum(range(LOOP))
+    return max(1.0, (time.perf_counter() - started) / LOOP_S)
 
 
 def need_shared(*names: str) -> Path:
