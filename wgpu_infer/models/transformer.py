@@ -85,8 +85,8 @@ class Scratch:
         return found
 
     def ranges(self, tokens: int, splits: int, most: int) -> tuple[Array, Array]:
-        """What attention_split hands to attention_reduce: sums and tops. Room is made for these tokens' `most` ranges, so
-        that it lasts; for the `splits` asked for, where that would be too much."""
+        """What attention_split hands to attention_reduce: sums and tops. Room is made for these tokens' `most` ranges,
+        so that it lasts; for the `splits` asked for, where that would be too much."""
         rows, size = 1 << (tokens - 1).bit_length(), 4 * self._config.q_dim
         wanted = rows * most if rows * most * size <= ROOM_FOR_RANGES else tokens * splits
         if wanted > self._ranges:
