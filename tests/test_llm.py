@@ -179,7 +179,7 @@ def test_numpy_numbers_are_numbers(llm):
     np.testing.assert_array_equal(llm.logits(np.array([1, 2])), llm.logits([1, 2]))
 
 
-@pytest.mark.parametrize("ids", [5, None, "abc", [], [[1]], iter([1])], ids=str)
+@pytest.mark.parametrize("ids", [5, None, "abc", [], [[1]], iter([1])], ids=lambda v: str(v).split(" object")[0])
 def test_bad_ids_for_logits(llm, ids):
     with pytest.raises(ParameterError):
         llm.logits(ids)
