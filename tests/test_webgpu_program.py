@@ -226,9 +226,9 @@ def dispatch(work: float) -> Dispatch:
 
 def test_submissions_are_split_by_work_and_number():
     works = [6e9, 1e9, 2e9, 18e9, 1.0, 0.0]
-    split_works = [[d.work for d in submission] for submission in split(map(dispatch, works))]
+    split_works = [[d.work for d in submission] for submission in split(map(dispatch, works), 8e9)]
     assert split_works == [[6e9, 1e9], [2e9], [18e9], [1.0, 0.0]]
-    assert [len(s) for s in split([dispatch(0.0)] * (2 * recorder.MAX_QUEUED + 3))] == [512, 512, 3]
+    assert [len(s) for s in split([dispatch(0.0)] * (2 * recorder.MAX_QUEUED + 3), 8e9)] == [512, 512, 3]
 
 
 def test_a_split_program_gives_the_same_result(adding, monkeypatch):

@@ -112,7 +112,8 @@ def examine_kernels(backend: Backend) -> dict[str, Any]:
         return {}
     wanted = {name: cost for name, cost in CAPABILITIES.items() if not getattr(caps, name)}
     replayed = not getattr(backend, "eager", False)
-    return {"capabilities": vars(caps), "unused": wanted, "tuned": len(choices.known), "replayed": replayed}
+    kernels = {"tuned": len(choices.known), "replayed": replayed, "rates": getattr(backend, "rates", {})}
+    return {"capabilities": vars(caps), "unused": wanted, **kernels}
 
 
 def self_test(backend: Backend) -> None:
@@ -156,7 +157,9 @@ def kernel_lines(backend: dict[str, Any]) -> list[str]:
     if not backend["replayed"]:
         lines.append("  recorded steps are issued through wgpu-py's public API: some milliseconds of CPU time a token")
     tuned = backend["tuned"]
-    return [*lines, f"  kernels chosen by measurement: {tuned}{'' if tuned else ' (wgpu-infer tune chooses them)'}"]
+    lines.append(f"  kernels chosen by measurement: {tuned}{'' if tuned else ' (wgpu-infer tune chooses them)'}")
+    rates = [f"{op} {rate / 1e9:.3g} GFLOP/s" for op, rate in backend["rates"].items()]
+    return [*lines, f"  submissions of at most 0.25 s at the measured pace: {', '.join(rates) or 'not measured yet'}"]
 
 
 def backend_line(backend: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from wgpu_infer.backends.registry import NAMES, open_backend
 from wgpu_infer.backends.timing import Tuned
 from wgpu_infer.checks import number, shown, whole
 from wgpu_infer.contracts.host import check_kv
-from wgpu_infer.engine.engine import MAX_SEQUENCES, PREFILL_TOKENS, Engine
+from wgpu_infer.engine.engine import MAX_SEQUENCES, Engine
 from wgpu_infer.engine.run_ahead import MOST_AHEAD
 from wgpu_infer.engine.sequence import FinishReason, Piece, Sequence, Timings
 from wgpu_infer.engine.worker import EngineWorker, PieceStream
@@ -254,7 +254,8 @@ class LLM:
 
             weights = load_weights(self.gguf, self.config, backend, self._reporting(progress), check_tensors)
             backend.compile_progress = self._reporting(compiling)
-            model = Transformer(backend, self.config, weights, self.context, PREFILL_TOKENS, MAX_SEQUENCES)
+            most = backend.most_prompt_tokens
+            model = Transformer(backend, self.config, weights, self.context, most, MAX_SEQUENCES)
             return Engine(model, kv, run_ahead)
         except BaseException:
             backend.close()

@@ -237,6 +237,13 @@ class HybridScheduler(Backend):
         return self.active.missing(op, fmt)
 
     @property
+    def most_prompt_tokens(self) -> int:  # type: ignore[override]
+        return self.active.most_prompt_tokens
+
+    def chunk(self, operations: float, most: int) -> int:
+        return self.active.chunk(operations, most)
+
+    @property
     def tune_seconds(self) -> float:  # type: ignore[override]
         return self.active.tune_seconds
 

@@ -74,6 +74,7 @@ class Backend(ABC):
     name: str
     compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of all
     tune_seconds: float = 0.0  # spent on `tune` when a model is loaded
+    most_prompt_tokens: int = 128  # of a step: enough to reuse weights, few enough to interrupt
     can_run_ahead: bool = False  # steps may be submitted before the picks of those before them are read
     is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 
@@ -166,6 +167,11 @@ class Backend(ABC):
     def tune(self, programs: Sequence[Callable[[], None]], seconds: float, again: bool = False) -> list[Tuned]:
         """Chooses the fastest variants of the programs' ops, within a budget of seconds; `again`: also known ones."""
         return []
+
+    def chunk(self, operations: float, most: int) -> int:
+        """Tokens of a prompt, of so many operations each, for one step: so many that it keeps the device busy and does
+        not hold it up."""
+        return most
 
     def timer(self, keys: Callable[[], Keys | None]) -> Timer:
         """What times this backend's ops. `keys`: how many keys the step in hand sees."""

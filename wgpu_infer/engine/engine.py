@@ -25,7 +25,6 @@ from wgpu_infer.models.transformer import Batch, Phase, Transformer
 from wgpu_infer.sampling.chain import sample
 from wgpu_infer.sampling.settings import can_pick
 
-PREFILL_TOKENS = 128  # tokens of a prefill step: enough to reuse weights, short enough to interrupt
 SHORT_PROMPT = 16  # tokens of the second prompt that variants are chosen for
 MAX_SEQUENCES = 32  # that run at once; more wait
 KV_BUDGET = 1 << 30  # bytes of KV pages beyond what one full context needs
@@ -122,9 +121,12 @@ class Engine:
         members: list[Sequence] = []
         rows: list[tuple[int, int, int]] = []
         picked: list[tuple[Sequence, int]] = []  # (sequence, its last token's row)
+        most = self.model.max_tokens
+        if prefilling:
+            most = self.backend.chunk(self.model.token_operations, most)
         for s in prefilling or self.running:
             last = len(s.prompt) if prefilling else len(s.tokens)
-            room = self.model.max_tokens - len(rows)
+            room = most - len(rows)
             chunk = range(s.computed, min(last, s.computed + room))
             rows += [(s.tokens[i], s.slot or 0, i) for i in chunk]
             s.computed += len(chunk)

@@ -106,6 +106,8 @@ class Transformer:
         self.backend, self.config, self.weights = backend, config, weights
         self.max_tokens, self.max_outputs = max_tokens, max_outputs
         self.context = context
+        products = [p for layer in weights.layers for p in layer.values() if isinstance(p, Product)]
+        self.token_operations = sum(2.0 * w.rows * w.cols for p in products for w, _ in p.parts)  # of a prompt's token
         table = rope_table(context, config.rot, config.rope_base, config.rope_scaling, weights.frequency_factors)
         self.angles = backend.array(table, "angles")
         self._programs: dict[tuple, Callable[[], None]] = {}

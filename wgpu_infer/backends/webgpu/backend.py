@@ -23,6 +23,7 @@ from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.caps import env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
+from wgpu_infer.backends.webgpu.pace import CHUNK
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
 from wgpu_infer.backends.webgpu.program import Program
 from wgpu_infer.backends.webgpu.readback import Readback
@@ -65,6 +66,7 @@ class WebGPUBackend(Backend):
         self.lock = self.runtime.lock
         self.choices = Choices(self.device)
         self.tune_seconds = budget(self.is_software)
+        self.most_prompt_tokens = Backend.most_prompt_tokens if self.is_software else CHUNK[1]
         self._recording: list[Dispatch] | None = None
         selftest.run(self.runtime)
         wanted = env_flag("WGPU_INFER_EAGER") if eager is None else eager
@@ -143,23 +145,37 @@ class WebGPUBackend(Backend):
             queue = self.runtime.recorder.dispatch if self._recording is None else self._recording.append
             weight = next((value for value in operands if isinstance(value, Weight)), None)
             for piece in weight.payload if weight else (None,):
-                queue(self._prepare(op, operands, params if piece is None else piece_params(piece, params), piece))
+                queue(self._prepare(op, operands, params, piece))
 
-    def _prepare(self, op: Op, operands: tuple[Handle, ...], params: dict[str, Any], piece: Piece | None) -> Dispatch:
+    def _prepare(
+        self,
+        op: Op,
+        operands: tuple[Handle, ...],
+        params: dict[str, Any],
+        piece: Piece | None,
+        variant: Variant | None = None,
+    ) -> Dispatch:
+        """The op, or what of it falls to one piece of its weight; parts of a piece take the piece's variant."""
         accesses = tuple(access for _, access, _ in lower_webgpu(op))
-        fmt = format_of(operands)
-        variant = self.choices.pick(op, fmt, params, self.caps)
-        module = shader.module_of(variant, fmt, self.caps)
+        fmt, own = format_of(operands), params if piece is None else piece_params(piece, params)
+        chosen = variant or self.choices.pick(op, fmt, own, self.caps)
+        module = shader.module_of(chosen, fmt, self.caps)
+
+        def cut(rows: range) -> Dispatch:
+            assert piece is not None and fmt is not None
+            return self._prepare(op, operands, params, weights.cut(piece, rows, fmt, own["cols"]), chosen)
+
         return self.runtime.prepare(
             op.name,
             self.runtime.pipelines.pipeline(module, accesses),
             accesses,
             bound_buffers(operands, piece),
-            np.array([tuple(params[name] for name in op.param_names())], op.params).tobytes(),
-            variants.groups(op, params, variant),
+            np.array([tuple(own[name] for name in op.param_names())], op.params).tobytes(),
+            variants.groups(op, own, chosen),
             format=fmt,
-            params=params,
-            work=work(op, params, fmt).operations,
+            params=own,
+            work=work(op, own, fmt).operations,
+            cut=cut if piece is not None else None,
         )
 
     def program(self, build: Callable[[], None]) -> Program:
@@ -176,6 +192,14 @@ class WebGPUBackend(Backend):
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Operations per second that long steps were seen to reach, by their main op."""
+        return dict(self.runtime.pace.rates)
+
+    def chunk(self, operations: float, most: int) -> int:
+        return min(most, self.runtime.pace.chunk(operations))
 
     def tune(self, programs: Sequence[Callable[[], None]], seconds: float, again: bool = False) -> list[Tuned]:
         """Runs single ops of the programs: what their buffers hold afterwards means nothing."""

@@ -6,7 +6,7 @@ submit, not between dispatches; whoever writes flushes first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,10 @@ import numpy as np
 
 from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.pace import Pace
 from wgpu_infer.contracts.contract import PARAMS_BYTES
 
-# Systems reset a GPU that works on one submission for seconds; slow ones do 8e10 operations a second.
 MAX_QUEUED = 512  # dispatches per submission
-MAX_WORK = 8e9  # operations per submission of more than one dispatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +25,8 @@ class Dispatch:
     """One dispatch, ready to be queued as often as wanted.
 
     immediates: PARAMS_BYTES bytes. op, format, params: what it is, for people and profilers (`params` of this piece of
-    its weight). work: operations at most. keep: what must stay in memory as long as this.
+    its weight). work: operations at most. cut: the same for some of its weight's rows only, from a multiple of
+    pace.CUT_ROWS on. keep: what must stay in memory as long as this.
     """
 
     op: str
@@ -37,25 +37,26 @@ class Dispatch:
     format: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     work: float = 0.0
+    cut: Callable[[range], Dispatch] | None = None
     keep: Sequence[Any] = ()
 
 
-def is_full(queued: int, work: float) -> bool:
-    """Whether a submission of `queued` dispatches must end before one that would bring it to `work`."""
-    return queued >= MAX_QUEUED or work > MAX_WORK
-
-
 class Recorder:
-    def __init__(self, device: GpuDevice):
-        self.device = device
+    def __init__(self, device: GpuDevice, pace: Pace):
+        self.device, self.pace = device, pace
         self.queued = 0
-        self._work = 0.0
+        self._filled = 0.0  # of what a submission may hold
         self._encoder: Any = None
         self._pass: Any = None
 
     def dispatch(self, dispatch: Dispatch) -> None:
+        for part in self.pace.parts(dispatch):
+            self._dispatch(part)
+
+    def _dispatch(self, dispatch: Dispatch) -> None:
         """The pipeline is set first: setting one may reset the immediates."""
-        if self.queued and is_full(self.queued, self._work + dispatch.work):
+        share = dispatch.work / self.pace.limit(dispatch.op)
+        if self.queued and (self.queued >= MAX_QUEUED or self._filled + share > 1.0):
             self.flush()
         with self.device.errors("recording a dispatch"):
             if self._pass is None:
@@ -65,7 +66,7 @@ class Recorder:
             self._pass.set_immediates(0, dispatch.immediates, 0, PARAMS_BYTES)
             self._pass.dispatch_workgroups(*dispatch.groups)
         self.queued += 1
-        self._work += dispatch.work
+        self._filled += share
 
     def copy(self, source: Any, offset: int, target: Any, nbytes: int) -> None:
         with self.device.errors("recording a copy"):
@@ -98,7 +99,7 @@ class Recorder:
     def drop(self) -> None:
         """Forgets what is queued."""
         self._encoder = self._pass = None
-        self.queued, self._work = 0, 0.0
+        self.queued, self._filled = 0, 0.0
 
     def _open_encoder(self) -> Any:
         if self._encoder is None:

@@ -15,6 +15,7 @@ from wgpu_infer.backends.timing import Span
 from wgpu_infer.backends.webgpu.arenas import Arenas
 from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.pace import Pace
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
 from wgpu_infer.backends.webgpu.pool import Pool
 from wgpu_infer.backends.webgpu.recorder import Dispatch, Recorder
@@ -32,7 +33,8 @@ class Runtime:
     def __init__(self, device: GpuDevice):
         self.lock = threading.RLock()
         self.device = device
-        self.recorder = Recorder(device)
+        self.pace = Pace(device.info.summary())
+        self.recorder = Recorder(device, self.pace)
         self.ledger = Ledger()
         self.buffers = Buffers(device, self.recorder, self.ledger)
         self.pipelines = Pipelines(device)

@@ -13,6 +13,7 @@ import numpy as np
 
 from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.adapters import open_wgpu
+from wgpu_infer.backends.webgpu.pace import main_op
 from wgpu_infer.backends.webgpu.program import split
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED, Dispatch
 from wgpu_infer.backends.webgpu.runtime import Runtime
@@ -38,11 +39,14 @@ class Timestamps:
 
     def apart(self, dispatches: Sequence[Dispatch]) -> np.ndarray:
         """float64 (dispatches, 2): begin and end of each in seconds of the GPU's clock. Runs them, and waits."""
-        return np.concatenate([self._run([[d] for d in part]) for part in split(dispatches)])
+        return np.concatenate([self._run([[d] for d in part]) for part in self._split(dispatches)])
 
     def together(self, dispatches: Sequence[Dispatch]) -> float:
         """Seconds that the dispatches take one after the other, in a pass per submission. Runs them, and waits."""
-        return sum(float(end - begin) for part in split(dispatches) for begin, end in self._run([part]))
+        return sum(float(end - begin) for part in self._split(dispatches) for begin, end in self._run([part]))
+
+    def _split(self, dispatches: Sequence[Dispatch]) -> list[list[Dispatch]]:
+        return split(dispatches, self.runtime.pace.limit(main_op(dispatches)[0]))
 
     def _run(self, passes: Sequence[Sequence[Dispatch]]) -> np.ndarray:
         """(passes, 2) seconds."""

@@ -47,3 +47,15 @@ def upload_piece(runtime: Runtime, host: HostRows, row0: int, rows: int, label: 
         if scale_bytes:
             runtime.buffers.write(scales, part.scales, start * scale_bytes)
     return Piece(codes, scales, row0, rows)
+
+
+def cut(piece: Piece, rows: range, fmt: str, cols: int) -> Piece:
+    """Some of a piece's rows, where they lie; a binding can begin at the first of them."""
+    codes = cut_buffer(piece.codes, rows, row_code_bytes(fmt, cols))
+    scale_bytes = row_scale_bytes(fmt, cols)
+    scales = cut_buffer(piece.scales, rows, scale_bytes) if scale_bytes else codes
+    return Piece(codes, scales, piece.row0 + rows.start, len(rows))
+
+
+def cut_buffer(buffer: GpuBuffer, rows: range, row_bytes: int) -> GpuBuffer:
+    return GpuBuffer(buffer.handle, -(-len(rows) * row_bytes // 16) * 16, buffer.offset + rows.start * row_bytes)
