@@ -177,25 +177,59 @@ def test_closed_streams_are_no_traceback(model, closed, code):
     )
 
 
+def read_terminal(file: int) -> bytes:
+    try:
+        return os.read(file, 1 << 16)
+    except OSError:  # the other side has closed
+        return b""
+
+
+SHOWN = {"cpu": ("compiling kernels: 100%",), "webgpu": ("compiling kernels:", "measuring kernels:")}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_sees_a_progress_bar_and_then_the_text(model, tmp_path):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("webgpu", marks=pytest.mark.webgpu)])
+def test_a_terminal_sees_a_progress_bar_and_then_the_text(model, tmp_path, device, open_once):
     import fcntl
     import pty
     import struct
     import termios
 
+    open_once(device)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "cpu"]
+    command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", device]
     command += ["--max-tokens", "2", "--ignore-eos"]
-    environ = child_environ(NUMBA_CACHE_DIR=str(tmp_path))  # empty: kernels are compiled
-    done = subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environ, timeout=120)
-    seen = os.read(ours, 1 << 16).decode()
-    os.close(ours)
+    environ = child_environ(  # empty: kernels are compiled, and measured
+        NUMBA_CACHE_DIR=str(tmp_path), WGPU_INFER_CACHE=str(tmp_path / "kept"), WGPU_INFER_TUNE="1"
+    )
+    done = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environ)
     os.close(theirs)
+    seen = b"".join(iter(lambda: read_terminal(ours), b"")).decode()  # as it comes: a terminal holds little
+    os.close(ours)
+    done.wait(timeout=120)
     bar, _, text = seen.rpartition("\r" + " " * 20)
-    assert done.returncode == 0 and "loading" in bar and "compiling kernels: 100%" in bar
+    assert done.returncode == 0 and "loading" in bar
+    assert all(what in bar for what in SHOWN[device])
     assert text.strip().startswith("abc") and "%" not in text
+
+
+def test_no_bar_without_a_terminal_nor_behind_the_first_token(monkeypatch, capsys):
+    from wgpu_infer.terminal import LoadingBar
+
+    with LoadingBar() as bar:
+        bar.compiling(1, 2)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert capsys.readouterr().err == ""
+    with LoadingBar() as bar:
+        bar.compiling(2, 2)
+        bar.compiling(1, 3)  # of another program
+        assert bar.bar.total == 3 and bar.bar.n == 1
+        bar.tuning(1, 4)
+        bar.finish()
+        capsys.readouterr()
+        bar.compiling(1, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_encoding_that_lacks_characters(model):

@@ -117,6 +117,34 @@ def test_a_model_is_tuned_and_says_the_same(tmp_path, monkeypatch, open_once, cl
 
 
 @pytest.mark.webgpu
+def test_loading_tells_of_kernels_compiled_and_measured(tmp_path, monkeypatch, open_once):
+    open_once("webgpu")
+    monkeypatch.setenv("WGPU_INFER_CACHE", str(tmp_path))
+    monkeypatch.setenv("WGPU_INFER_NO_PACKED_DOT", "1")
+    monkeypatch.setitem(variants.SPECIAL, "matvec", two_widths)
+    path = write_tiny(tmp_path / "tiny.gguf")
+    for seconds, expected in (("20", True), ("", False)):
+        monkeypatch.setenv("WGPU_INFER_TUNE", seconds)
+        compiled, tuned = [], []
+        with LLM(
+            path,
+            device="webgpu",
+            compiling=lambda *seen, to=compiled: to.append(seen),
+            tuning=lambda *seen, to=tuned: to.append(seen),
+        ) as llm:
+            first = next(i for i, (done, total) in enumerate(compiled) if done == total)
+            assert compiled[: first + 1] == [(i + 1, first + 1) for i in range(first + 1)] and first > 5
+            assert len(llm._worker.call(lambda: llm._engine.backend.runtime.pipelines)) >= len(compiled)
+            chosen = llm._worker.call(lambda: llm._engine.backend.choices.known)
+            assert tuned == ([(i + 1, len(chosen)) for i in range(len(chosen))] if expected else [])
+            before = len(compiled)
+            llm.generate([1, 2, 3], GREEDY)
+            again = len(compiled)
+            llm.generate([1, 2, 3], GREEDY)
+            assert len(compiled) == again >= before, "nothing is compiled twice"
+
+
+@pytest.mark.webgpu
 def test_what_the_budget_leaves_out_keeps_its_default(tmp_path, monkeypatch, open_once):
     open_once("webgpu")
     monkeypatch.setenv("WGPU_INFER_CACHE", str(tmp_path))

@@ -93,7 +93,7 @@ def verify(model: str | None, device: str, adapter: str | None, witness: str | N
 def _verify(model: str | None, device: str, adapter: str | None, witness: str | None, steps: int, prompt: str) -> None:
     from wgpu_infer.llm import LLM
 
-    with LoadingBar() as bar, LLM(model, device, adapter=adapter, progress=bar.update) as llm:
+    with LoadingBar() as bar, LLM(model, device, adapter=adapter, **bar.options()) as llm:
         report = llm.verify(steps, witness, prompt)
         bar.finish()
         click.echo(str(report))
@@ -115,7 +115,7 @@ def _tune(model: str | None, adapter: str | None, seconds: float, as_json: bool)
     from wgpu_infer.kept import cache_dir
     from wgpu_infer.llm import LLM
 
-    with LoadingBar() as bar, LLM(model, "webgpu", adapter=adapter, progress=bar.update) as llm:
+    with LoadingBar() as bar, LLM(model, "webgpu", adapter=adapter, **bar.options()) as llm:
         found = {"device": llm.device, "kept": str(cache_dir()), "tuned": [vars(tuned) for tuned in llm.tune(seconds)]}
         bar.finish()
     print_either(found, render_tuned, as_json)

@@ -59,7 +59,7 @@ def generate(
     params = SamplingParams(**{**rest, "logit_bias": dict(map(parse_bias, rest["logit_bias"]))})
     with (
         LoadingBar() as bar,
-        LLM(model, device, **options, progress=bar.update, compiling=bar.compiling) as llm,
+        LLM(model, device, **options, **bar.options()) as llm,
     ):
         source: Any = llm.tokenizer.encode_chat([{"role": "user", "content": prompt}]) if chat else prompt
         show = (lambda _text: None) if as_json else write

@@ -68,7 +68,8 @@ class LLM:
         kv: how keys and values are kept: f16, f32 or q8_0.
         progress: called with (bytes of weights loaded, bytes in all) while loading.
         check_tensors: look for NaN and infinity in every weight while loading.
-        compiling: called with (CPU kernels ready, kernels in all) while they are compiled, or read from the cache.
+        compiling: called with (kernels ready, kernels in all) while they are compiled, or read from the cache.
+        tuning: called with (kernels chosen, kernels with a choice) while variants are measured on a GPU.
         adapter: which WebGPU adapter: its number in `wgpu-infer doctor`, or part of its name; None is WGPU_ADAPTER_NAME
             of the environment, else the best: discrete, integrated, software.
         run_ahead: how many tokens of each sequence a GPU may be given to compute before the first of them is read; the
@@ -89,6 +90,7 @@ class LLM:
         compiling: Progress | None = None,
         adapter: str | int | None = None,
         run_ahead: int | None = None,
+        tuning: Progress | None = None,
     ):
         self.path = os.fspath(DEFAULT_MODEL if path is None else path)
         if not isinstance(device, Backend) and device not in DEVICES:
@@ -110,7 +112,8 @@ class LLM:
         self._abandoned = threading.Event()
 
         def make() -> Engine:
-            return self._make_engine(device, threads, wanted, kv, progress, check_tensors, compiling, run_ahead)
+            reports = tuple(map(self._reporting, (progress, compiling, tuning)))
+            return self._make_engine(device, threads, wanted, kv, reports, check_tensors, run_ahead)
 
         try:
             self._worker = EngineWorker(make, at_end=self.gguf.close)
@@ -243,17 +246,17 @@ class LLM:
         threads: int | None,
         adapter: str | None,
         kv: str,
-        progress: Progress | None,
+        reports: tuple[Progress, ...],
         check_tensors: bool,
-        compiling: Progress | None,
         run_ahead: int | None,
     ) -> Engine:
+        """reports: of loading, compiling and tuning."""
         backend = self._open(device, threads, adapter) if isinstance(device, str) else device
         try:
             self.gguf.check_unchanged()
 
-            weights = load_weights(self.gguf, self.config, backend, self._reporting(progress), check_tensors)
-            backend.compile_progress = self._reporting(compiling)
+            loading, backend.compile_progress, backend.tune_progress = reports
+            weights = load_weights(self.gguf, self.config, backend, loading, check_tensors)
             most = backend.most_prompt_tokens
             model = Transformer(backend, self.config, weights, self.context, most, MAX_SEQUENCES)
             return Engine(model, kv, run_ahead)

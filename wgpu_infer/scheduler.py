@@ -224,6 +224,14 @@ class HybridScheduler(Backend):
     def compile_progress(self, report: Callable[[int, int], None]) -> None:
         self.active.compile_progress = report  # type: ignore[method-assign]
 
+    @property
+    def tune_progress(self) -> Callable[[int, int], None]:  # type: ignore[override]
+        return self.active.tune_progress
+
+    @tune_progress.setter
+    def tune_progress(self, report: Callable[[int, int], None]) -> None:
+        self.active.tune_progress = report  # type: ignore[method-assign]
+
     def program(self, build: Callable[[], None]) -> Callable[[], None]:
         return self.active.program(build)
 

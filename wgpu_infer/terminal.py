@@ -25,6 +25,7 @@ class LoadingBar:
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.is_over = False
         self.after: Callable[[], None] | None = None
 
     def update(self, done: int, total: int) -> None:
@@ -32,11 +33,15 @@ class LoadingBar:
         self.show(done, total, "loading", "B")
 
     def compiling(self, done: int, total: int) -> None:
-        """Progress of the CPU kernels."""
+        """Progress of the kernels."""
         self.show(done, total, "compiling kernels", "kernel")
 
+    def tuning(self, done: int, total: int) -> None:
+        """Progress of choosing between variants of kernels."""
+        self.show(done, total, "measuring kernels", "choice")
+
     def show(self, done: int, total: int, what: str, unit: str) -> None:
-        if not sys.stderr.isatty():
+        if self.is_over or not sys.stderr.isatty():
             return
         if self.bar is None or self.bar.unit != unit:
             from tqdm import tqdm
@@ -45,13 +50,20 @@ class LoadingBar:
                 self.bar.close()
             scaled = unit == "B"
             self.bar = tqdm(total=total, unit=unit, unit_scale=scaled, desc=what, leave=False, file=sys.stderr)
+        elif self.bar.total != total:
+            self.bar.reset(total)
         self.bar.update(done - self.bar.n)
 
     def then(self, action: Callable[[], None]) -> None:
         """What to do once the bar is gone."""
         self.after = action
 
+    def options(self) -> dict[str, Any]:
+        """Arguments of LLM."""
+        return {"progress": self.update, "compiling": self.compiling, "tuning": self.tuning}
+
     def finish(self) -> None:
+        self.is_over = True
         if self.bar is not None:
             self.bar.close()
             self.bar = None

@@ -68,11 +68,16 @@ class Act8:
 Handle = Array | Weight | KV | Act8
 
 
+def report_nothing(_done: int, _total: int) -> None:
+    """Progress that nobody wants to know."""
+
+
 class Backend(ABC):
     """Runs ops. `name` is what --device calls it."""
 
     name: str
-    compile_progress: Callable[[int, int], None] = staticmethod(lambda _done, _total: None)  # kernels ready, of all
+    compile_progress: Callable[[int, int], None] = staticmethod(report_nothing)  # kernels ready, of all
+    tune_progress: Callable[[int, int], None] = staticmethod(report_nothing)  # kernels chosen, of all that can be
     tune_seconds: float = 0.0  # spent on `tune` when a model is loaded
     most_prompt_tokens: int = 128  # of a step: enough to reuse weights, few enough to interrupt
     can_run_ahead: bool = False  # steps may be submitted before the picks of those before them are read

@@ -25,6 +25,7 @@ from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 from wgpu_infer.backends.webgpu.pace import CHUNK
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
+from wgpu_infer.backends.webgpu.pipelines import Accesses
 from wgpu_infer.backends.webgpu.program import Program
 from wgpu_infer.backends.webgpu.readback import Readback
 from wgpu_infer.backends.webgpu.recorder import Dispatch
@@ -37,6 +38,8 @@ from wgpu_infer.contracts.host import ACT8_BLOCK, HostAct8, HostKV, HostRows
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.contracts.work import Keys, work
 from wgpu_infer.errors import UnsupportedError
+
+Call = tuple[Op, tuple[Handle, ...], dict[str, Any], Piece | None]  # of an op, for one piece of its weight
 
 
 class WebGPUBackend(Backend):
@@ -67,7 +70,7 @@ class WebGPUBackend(Backend):
         self.choices = Choices(self.device)
         self.tune_seconds = budget(self.is_software)
         self.most_prompt_tokens = Backend.most_prompt_tokens if self.is_software else CHUNK[1]
-        self._recording: list[Dispatch] | None = None
+        self._recording: list[Call] | None = None
         selftest.run(self.runtime)
         wanted = env_flag("WGPU_INFER_EAGER") if eager is None else eager
         self.eager = wanted or not selftest.can_replay(self.runtime)
@@ -142,10 +145,12 @@ class WebGPUBackend(Backend):
     def run(self, op: Op, *operands: Handle, **params: int | float) -> None:
         check_operands(op, operands, params)
         with self.lock:
-            queue = self.runtime.recorder.dispatch if self._recording is None else self._recording.append
             weight = next((value for value in operands if isinstance(value, Weight)), None)
             for piece in weight.payload if weight else (None,):
-                queue(self._prepare(op, operands, params, piece))
+                if self._recording is None:
+                    self.runtime.recorder.dispatch(self._prepare(op, operands, params, piece))
+                else:
+                    self._recording.append((op, operands, params, piece))
 
     def _prepare(
         self,
@@ -156,10 +161,9 @@ class WebGPUBackend(Backend):
         variant: Variant | None = None,
     ) -> Dispatch:
         """The op, or what of it falls to one piece of its weight; parts of a piece take the piece's variant."""
-        accesses = tuple(access for _, access, _ in lower_webgpu(op))
-        fmt, own = format_of(operands), params if piece is None else piece_params(piece, params)
+        fmt, own = format_of(operands), piece_params(piece, params)
         chosen = variant or self.choices.pick(op, fmt, own, self.caps)
-        module = shader.module_of(chosen, fmt, self.caps)
+        accesses = accesses_of(op)
 
         def cut(rows: range) -> Dispatch:
             assert piece is not None and fmt is not None
@@ -167,7 +171,7 @@ class WebGPUBackend(Backend):
 
         return self.runtime.prepare(
             op.name,
-            self.runtime.pipelines.pipeline(module, accesses),
+            self.runtime.pipelines.pipeline(shader.module_of(chosen, fmt, self.caps), accesses),
             accesses,
             bound_buffers(operands, piece),
             np.array([tuple(own[name] for name in op.param_names())], op.params).tobytes(),
@@ -186,9 +190,23 @@ class WebGPUBackend(Backend):
         outer, self._recording = self._recording, []
         try:
             build()
-            return self._recording
+            calls = self._recording
         finally:
             self._recording = outer
+        self._compile(calls)
+        return [self._prepare(*call) for call in calls]
+
+    def _compile(self, calls: Sequence[Call]) -> None:
+        """Makes the pipelines that the calls lack, before any of their dispatches, so that it is known how many."""
+        missing: dict[shader.Module, Accesses] = {}
+        for op, operands, params, piece in calls:
+            fmt, own = format_of(operands), piece_params(piece, params)
+            module = shader.module_of(self.choices.pick(op, fmt, own, self.caps), fmt, self.caps)
+            if module not in self.runtime.pipelines:
+                missing[module] = accesses_of(op)
+        for ready, (module, accesses) in enumerate(missing.items(), 1):
+            self.runtime.pipelines.pipeline(module, accesses)
+            self.compile_progress(ready, len(missing))
 
     def missing(self, op: Op, fmt: str | None = None) -> str | None:
         return missing(op, fmt)
@@ -205,12 +223,12 @@ class WebGPUBackend(Backend):
         """Runs single ops of the programs: what their buffers hold afterwards means nothing."""
         with self.lock:
             dispatches = [d for program in programs if isinstance(program, Program) for d in program.dispatches]
-            return Tuner(self.runtime, self.choices, self.caps, self._with_variant).tune(dispatches, seconds, again)
+            tuner = Tuner(self.runtime, self.choices, self.caps, self._with_variant, self.tune_progress)
+            return tuner.tune(dispatches, seconds, again)
 
     def _with_variant(self, d: Dispatch, variant: Variant) -> Dispatch:
         op = OPS[d.op]
-        accesses = tuple(access for _, access, _ in lower_webgpu(op))
-        pipeline = self.runtime.pipelines.pipeline(shader.module_of(variant, d.format, self.caps), accesses)
+        pipeline = self.runtime.pipelines.pipeline(shader.module_of(variant, d.format, self.caps), accesses_of(op))
         return replace(d, pipeline=pipeline, groups=variants.groups(op, d.params, variant))
 
     def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
@@ -255,9 +273,13 @@ def missing_format(fmt: str) -> str | None:
     return None if fmt in LAYOUTS else f"no packing is known for {fmt}"
 
 
-def piece_params(piece: Piece, params: dict[str, Any]) -> dict[str, Any]:
+def accesses_of(op: Op) -> Accesses:
+    return tuple(access for _, access, _ in lower_webgpu(op))
+
+
+def piece_params(piece: Piece | None, params: dict[str, Any]) -> dict[str, Any]:
     """The call's parameters for one piece of its weight."""
-    return {**params, "rows": piece.rows, "row0": params["row0"] + piece.row0}
+    return params if piece is None else {**params, "rows": piece.rows, "row0": params["row0"] + piece.row0}
 
 
 def format_of(operands: tuple[Handle, ...]) -> str | None:

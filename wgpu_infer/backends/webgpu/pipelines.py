@@ -29,6 +29,9 @@ class Pipelines:
     def __len__(self) -> int:
         return len(self._pipelines)
 
+    def __contains__(self, module: Module) -> bool:
+        return module in self._pipelines
+
     def pipeline(self, module: Module, accesses: Accesses) -> Any:
         if module not in self._pipelines:
             self._pipelines[module] = self.compile(assemble(module), accesses, module.name)

@@ -89,12 +89,14 @@ def describe(variant: Variant) -> str:
 
 @dataclass(frozen=True)
 class Tuner:
-    """Measures candidates. `rebuild` makes the dispatch of another variant on the same buffers."""
+    """Measures candidates. `rebuild` makes the dispatch of another variant on the same buffers; `progress` is told of
+    (ops that are done with, ops that have a choice)."""
 
     runtime: Runtime
     choices: Choices
     caps: Caps
     rebuild: Callable[[Dispatch, Variant], Dispatch]
+    progress: Callable[[int, int], None]
 
     def tune(self, dispatches: Iterable[Dispatch], seconds: float, again: bool = False) -> list[Tuned]:
         """Measures what has several candidates and no choice yet (or all, `again`), within a budget of seconds.
@@ -103,19 +105,25 @@ class Tuner:
         """
         ends = time.monotonic() + seconds
         chosen, report = {}, []
-        for key, alike in self.group(dispatches).items():
+        open_ones = self.undecided(dispatches, again)
+        for done, (key, alike) in enumerate(open_ones.items(), 1):
             found = self.candidates(alike[0])
-            if len(found) < 2 or (key in self.choices.known and not again):
-                continue
             chosen[key] = found[0]
             if time.monotonic() < ends:
                 times = self.measure(alike, found)
                 chosen[key] = fastest(found, times)
                 best = found.index(chosen[key])
                 report.append(Tuned(key, describe(chosen[key]), len(found), times[0], times[best]))
+            self.progress(done, len(open_ones))
         if chosen:
             self.choices.keep(chosen)
         return report
+
+    def undecided(self, dispatches: Iterable[Dispatch], again: bool) -> dict[str, list[Dispatch]]:
+        """Those with several candidates, and no choice yet unless they are to be measured again."""
+        groups = self.group(dispatches).items()
+        known = {} if again else self.choices.known
+        return {key: alike for key, alike in groups if key not in known and len(self.candidates(alike[0])) > 1}
 
     def group(self, dispatches: Iterable[Dispatch]) -> dict[str, list[Dispatch]]:
         """At most LAYERS dispatches for each choice to be made, all of as many tokens as the first."""
