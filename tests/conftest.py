@@ -17,6 +17,33 @@ LOOP, LOOP_S = 4_000_000, 0.03  # what `slowness` counts, and the seconds that t
 report_lines: list[str] = []  # printed at the end of the run
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session):
+    if counts_kernels() and not session.config.pluginmanager.hasplugin("dsession"):  # not where others run the tests
+        from kernel_coverage import count_kernels
+
+        count_kernels()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_of_the_run(tmp_path_factory):
+    """Under coverage each kernel is compiled afresh, but by one of a run's processes only."""
+    if counts_kernels():
+        from kernel_coverage import hand_on_kernels
+
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "counted_kernels"
+        folder.mkdir(exist_ok=True)
+        hand_on_kernels(folder)
+
+
+def counts_kernels() -> bool:
+    """Whether this process runs tests under coverage, with kernels counted."""
+    coverage = sys.modules.get("coverage")
+    is_running = coverage is not None and coverage.Coverage.current() is not None
+    return is_running and os.environ.get("NUMBA_JIT_COVERAGE") == "1"
+
+
 def child_environ(**changes: str) -> dict[str, str]:
     """The environment for a child process: it keeps its compiled kernels, which it would not under coverage."""
     return {name: value for name, value in os.environ.items() if name != "NUMBA_JIT_COVERAGE"} | changes
