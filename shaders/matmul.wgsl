@@ -1,5 +1,5 @@
 // import: quant, x_rows, staged
-// out = x·Wᵀ for many tokens: a workgroup of 64 computes ROWS rows × TOKENS tokens, 32 columns at a time.
+// out = x·Wᵀ for many tokens: a workgroup computes ROWS rows × TOKENS tokens, 32 columns at a time.
 // Each invocation unpacks one row's block into workgroup memory and accumulates 8 rows × THREAD_TOKENS tokens in
 // registers. Each output adds its columns one by one in order, whatever the tile.
 
@@ -11,11 +11,12 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> w_scales: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
-const WG = 64u;
 const THREAD_TOKENS = TOKENS / 8u;
-const_assert ROWS == 64u;
+const ROW_LANES = ROWS / 8u;
+const ROW_FOURS = ROWS / 4u;
+const_assert ROWS == WG;
 
-var<workgroup> w_tile: array<vec4<Staged>, 512>; // (32 columns, 64 rows)
+var<workgroup> w_tile: array<vec4<Staged>, 32u * ROW_FOURS>; // (32 columns, rows)
 const X_STRIDE = TOKENS + 1u; // odd, so that staging columns hits different memory banks
 var<workgroup> x_tile: array<f32, 32u * X_STRIDE>; // (32 columns, tokens)
 
@@ -30,8 +31,8 @@ fn main(
     let token0 = group.z * TOKENS;
     let blocks = (params.cols + 31u) >> 5u;
     let unpacked_row = min(row0 + lane, params.rows - 1u);
-    let my_row = (lane & 7u) * 8u; // of the tile
-    let my_token = (lane >> 3u) * THREAD_TOKENS;
+    let my_row = lane % ROW_LANES * 8u; // of the tile
+    let my_token = lane / ROW_LANES * THREAD_TOKENS;
     var low = array<vec4<f32>, THREAD_TOKENS>(); // rows my_row .. my_row + 3 for each token
     var high = array<vec4<f32>, THREAD_TOKENS>(); // rows my_row + 4 .. my_row + 7
     for (var b = 0u; b < blocks; b++) {
@@ -39,8 +40,8 @@ fn main(
         stage_tokens(lane, token0, b * 32u);
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) { // 33 trips a block: adapters that stop at 65,535 allow 63 k columns
-            let w0 = vec4<f32>(w_tile[k * 16u + (my_row >> 2u)]);
-            let w1 = vec4<f32>(w_tile[k * 16u + (my_row >> 2u) + 1u]);
+            let w0 = vec4<f32>(w_tile[k * ROW_FOURS + (my_row >> 2u)]);
+            let w1 = vec4<f32>(w_tile[k * ROW_FOURS + (my_row >> 2u) + 1u]);
             for (var t = 0u; t < THREAD_TOKENS; t++) {
                 let v = vec4<f32>(x_tile[k * X_STRIDE + my_token + t]);
                 low[t] = fma(w0, v, low[t]);
@@ -63,19 +64,19 @@ fn main(
 // One row's 32 values, transposed so that a column's rows are neighbours.
 fn stage_weights(row: u32, values: array<vec4<f32>, 8>) {
     for (var i = 0u; i < 8u; i++) {
-        let at = i * 64u + (row >> 2u);
+        let at = i * 4u * ROW_FOURS + (row >> 2u);
         w_tile[at][row & 3u] = Staged(values[i].x);
-        w_tile[at + 16u][row & 3u] = Staged(values[i].y);
-        w_tile[at + 32u][row & 3u] = Staged(values[i].z);
-        w_tile[at + 48u][row & 3u] = Staged(values[i].w);
+        w_tile[at + ROW_FOURS][row & 3u] = Staged(values[i].y);
+        w_tile[at + 2u * ROW_FOURS][row & 3u] = Staged(values[i].z);
+        w_tile[at + 3u * ROW_FOURS][row & 3u] = Staged(values[i].w);
     }
 }
 
 // 32 columns of the tile's tokens (the last token again where there are fewer): neighbours read neighbouring columns.
 fn stage_tokens(lane: u32, token0: u32, column0: u32) {
     let four = lane & 7u;
-    for (var i = 0u; i < TOKENS / 8u; i++) {
-        let token = i * 8u + (lane >> 3u);
+    for (var i = 0u; i < TOKENS * 8u / WG; i++) {
+        let token = i * WG / 8u + (lane >> 3u);
         let value = x_part(min(token0 + token, params.tokens - 1u), (column0 >> 2u) + four);
         for (var j = 0u; j < 4u; j++) { x_tile[(four * 4u + j) * X_STRIDE + token] = value[j]; }
     }

@@ -16,6 +16,7 @@ from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.caps import LIMITS, WEBGPU_MINIMUM
 from wgpu_infer.backends.webgpu.pack import LAYOUTS
 from wgpu_infer.backends.webgpu.recorder import MAX_QUEUED
+from wgpu_infer.backends.webgpu.vendors import VENDORS
 from wgpu_infer.contracts import attention, glu, matvec, matvec_act8, rope_kv_write
 from wgpu_infer.contracts.cases import activations, index_array, random_weight
 from wgpu_infer.contracts.contract import Case
@@ -53,6 +54,20 @@ def test_case_on_variant(op, case, backend):
     check_case(backend, op, case)
 
 
+@pytest.fixture(scope="module", params=VENDORS)
+def vendor(request, open_once):
+    """A backend that runs a vendor's defaults within the limits that any device has."""
+    open_once("webgpu")
+    with WebGPUBackend(lowered={**WEBGPU_MINIMUM, "kind": "discrete", "vendor": request.param}) as opened:
+        assert opened.caps.vendor == request.param
+        yield opened
+
+
+@pytest.mark.parametrize("op, case", [p for p in CASES if p.values[0].name in variants.SPECIAL][::5])
+def test_vendors_defaults(op, case, vendor):
+    check_case(vendor, op, case)
+
+
 @pytest.fixture(scope="module", params=DOT_VARIANTS)
 def lowered(request, open_once):
     open_once("webgpu")
@@ -73,12 +88,14 @@ def test_lowered_devices_are_what_they_say(lowered):
     assert lowered.can_act8("Q4_0") == lowered.caps.packed_dot and not lowered.can_act8("F16")
 
 
-@pytest.mark.parametrize("kind", ["software", "discrete"])
+@pytest.mark.parametrize("vendor", ["software", *VENDORS])
 @pytest.mark.parametrize("op", ["matvec", "matmul", "matvec_act8", "matmul_act8"])
-def test_every_candidate_is_right_and_adds_alike(webgpu, monkeypatch, op, kind):
+def test_every_candidate_is_right_and_adds_alike(webgpu, monkeypatch, op, vendor):
     """Whatever tuning picks; all of one shader and number of lanes give the same bits."""
     case = next(c for c in OPS[op].cases() if c.id == {"matvec": "Q4_0-5x4096-11"}.get(op, c.id))
-    caps, results = dataclasses.replace(webgpu.caps, kind=kind), {}
+    is_software = vendor == "software"
+    about = {"kind": "software"} if is_software else {"kind": "discrete", "vendor": vendor}
+    caps, results = dataclasses.replace(webgpu.caps, **about), {}
     for variant in variants.candidates(OPS[op], case.operands["w"].format, case.params, caps):
         monkeypatch.setattr(webgpu.choices, "pick", lambda *_, variant=variant: variant)
         check_case(webgpu, OPS[op], case)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 from wgpu_infer.backends.webgpu import shader, variants, wgsl
-from wgpu_infer.backends.webgpu.adapters import KIND_ORDER, AdapterInfo, choose
+from wgpu_infer.backends.webgpu.adapters import KIND_ORDER, AdapterInfo, choose, subgroups_of
 from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.caps import WEBGPU_MINIMUM, Caps, caps_of
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
+from wgpu_infer.backends.webgpu.tuning import describe
+from wgpu_infer.backends.webgpu.vendors import IDS, NAMES, VENDORS, vendor_of
 from wgpu_infer.contracts.contract import PARAMS_BYTES, lower_webgpu
 from wgpu_infer.contracts.host import KV_DTYPES
 from wgpu_infer.contracts.table import OPS
@@ -19,6 +22,8 @@ from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
 CAPS = (Caps(), Caps(subgroups=True, f16=True), Caps("software", subgroups=True, wide_loads=True))
+VENDOR_CAPS = tuple(Caps(vendor=vendor) for vendor in VENDORS)
+MOST_FORMATS = ("Q4_0", "f16")  # that stand for all where formats make no difference
 ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))
 
 
@@ -29,13 +34,14 @@ def formats_of(op):
 
 
 def all_assemblies():
-    """Every module that some call can ask for: op × format × capabilities × the ends of its variants."""
+    """Every module that some call can ask for: op × format × capabilities × the ends of its variants; other vendors'
+    with one format."""
     for op in SHADER_OPS:
         few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
         for fmt in formats_of(op):
             modules = {
                 shader.module_of(variant, fmt, caps): caps
-                for caps in CAPS
+                for caps in (CAPS if fmt not in (*MOST_FORMATS, None) else CAPS + VENDOR_CAPS)
                 for params in (few, many)
                 for variant in variants.candidates(op, fmt, params, caps)
             }
@@ -105,8 +111,12 @@ def test_traps_are_avoided(path):
 
 @pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
 def test_workgroups_are_small_enough_for_every_adapter(op):
-    constants = {**op.constants, "WG": op.constants.get("WG", 64)}
-    assert constants["WG"] <= 256 and constants["WG"] & (constants["WG"] - 1) == 0
+    few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
+    for caps in (Caps(), *VENDOR_CAPS, Caps(subgroup_min=32, subgroup_max=128)):
+        for params in (few, many):
+            for variant in variants.candidates(op, None, params, caps):
+                wg = dict(variant.constants).get("WG", 64)
+                assert wg <= 256 and wg & (wg - 1) == 0
     assert workgroup_bytes(op) <= 16 << 10
 
 
@@ -118,10 +128,14 @@ def test_workgroup_bytes_are_counted():
 
 def workgroup_bytes(op) -> int:
     """Bytes of workgroup memory that the op's module declares, at the largest of its variants."""
-    params, caps, fmt = dict.fromkeys(op.param_names(), 4096), Caps(subgroups=True), formats_of(op)[0]
+    params, fmt = dict.fromkeys(op.param_names(), 4096), formats_of(op)[0]
     params |= {"kv_heads": 512} if "kv_heads" in params else {}  # which 8 heads share
-    found = variants.candidates(op, fmt, params, caps)
-    return max(module_bytes(shader.module_of(variant, fmt, caps)) for variant in found)
+    found = [
+        shader.module_of(variant, fmt, caps)
+        for caps in (Caps(subgroups=True), *VENDOR_CAPS)
+        for variant in variants.candidates(op, fmt, params, caps)
+    ]
+    return max(map(module_bytes, found))
 
 
 def module_bytes(module) -> int:
@@ -165,7 +179,7 @@ def test_the_checkout_s_shaders_are_preferred(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, invariant", [("matvec", "WG"), ("matvec_act8", "LANES"), ("matmul", None), ("matmul_act8", None)]
+    "name, invariant", [("matvec", "LANES"), ("matvec_act8", "LANES"), ("matmul", None), ("matmul_act8", None)]
 )
 @pytest.mark.parametrize("caps", CAPS, ids=str)
 def test_variants_cover_all_tokens_and_keep_the_order(name, invariant, caps):
@@ -232,6 +246,58 @@ def test_adapter_choice():
         choose([soft, discrete], "nosuch")
     with pytest.raises(DeviceError, match=r"bare.*immediates"):
         choose([bare])
+
+
+def test_vendors_are_told_by_number_or_name():
+    assert set(IDS.values()) == set(NAMES) == set(VENDORS) - {"other"}
+    assert vendor_of(0x10DE, "") == "nvidia" and vendor_of(0x8086, "Mesa AMD something") == "intel"
+    names = ["Apple M2", "AMD Radeon 780M", "Adreno (TM) 740", "Mali-G715", "NVIDIA L4", "Intel(R) Arc", "llvmpipe"]
+    vendors = ["apple", "amd", "qualcomm", "arm", "nvidia", "intel", "other"]
+    assert [vendor_of(0, name) for name in names] == vendors
+
+
+def test_caps_know_vendor_and_subgroups():
+    info = dataclasses.replace(adapter("rx", "discrete"), vendor="amd", subgroups=(32, 64))
+    caps = caps_of(info, LIMITS, {})
+    assert (caps.vendor, caps.subgroup_min, caps.subgroup_max) == ("amd", 32, 64)
+    assert caps_of(info, LIMITS, {"vendor": "intel"}).vendor == "intel"
+    with pytest.raises(ParameterError, match="vendor='matrox' is not known; allowed: nvidia, amd"):
+        caps_of(info, LIMITS, {"vendor": "matrox"})
+    assert subgroups_of({"stackgroup_min_size": 32, "stackgroup_max_size": 64}) == (32, 64)
+    assert subgroups_of({"subgroup_min_size": 8, "subgroup_max_size": 32}) == (8, 32)
+    assert subgroups_of({"stackgroup_min_size": 4, "stackgroup_max_size": 128}) == subgroups_of({}) == (0, 0)
+
+
+def default_of(name, **about):
+    params = {"tokens": about.pop("tokens", 1), "rows": about.pop("rows", 4096), "cols": about.pop("cols", 4096)}
+    return dict(variants.choose(OPS[name], "Q4_0", params, Caps("discrete", **about)).constants)
+
+
+def test_defaults_follow_the_vendor():
+    assert default_of("matvec_act8", vendor="nvidia") == {"WG": 64, "LANES": 64, "ROWS": 4, "TOKENS": 1}
+    assert default_of("matvec_act8", vendor="nvidia", rows=128256)["ROWS"] == 8
+    assert default_of("matvec_act8", vendor="intel", rows=128256) == {"WG": 32, "LANES": 32, "ROWS": 4, "TOKENS": 1}
+    assert default_of("matvec", vendor="amd", cols=512)["WG"] == 64 and default_of("matvec", cols=512)["WG"] == 32
+    assert default_of("matvec", vendor="qualcomm", subgroup_max=128)["WG"] == 128, "no half-empty subgroups"
+    assert (
+        default_of("matmul", vendor="apple", tokens=128)["ROWS"] == 32
+        and default_of("matmul", tokens=128)["ROWS"] == 64
+    )
+    tiles = {v: default_of("matmul_act8", vendor=v, tokens=128) for v in ("nvidia", "intel")}
+    assert [(t["ROWS"], t["TOKENS"], t["STEP"]) for t in tiles.values()] == [(64, 64, 2), (32, 32, 1)]
+
+
+@pytest.mark.parametrize("name", ["matvec", "matmul", "matvec_act8", "matmul_act8"])
+@pytest.mark.parametrize("caps", VENDOR_CAPS, ids=lambda caps: caps.vendor)
+def test_there_is_something_to_measure_on_every_gpu(name, caps):
+    """Several variants, all different, for any number of tokens the same but for TOKENS."""
+    seen = set()
+    for tokens in (1, 5, 8):
+        params = {"tokens": tokens, "rows": 4096, "cols": 4096}
+        found = variants.candidates(OPS[name], "Q4_0", params, caps)
+        assert len(found) == len(set(found)) > 1
+        seen.add(tuple(describe(variant) for variant in found))
+    assert len(seen) == 1
 
 
 def test_wgsl_declarations():

@@ -33,5 +33,5 @@ OP = Op(
     bound=bounds.dot,
     groups=matvec.groups,
     cases=cases,
-    constants={"ROWS": ROWS, "TOKENS": TOKENS},
+    constants={"WG": ROWS, "ROWS": ROWS, "TOKENS": TOKENS},
 )

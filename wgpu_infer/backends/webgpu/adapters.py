@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from wgpu_infer.backends.webgpu import native
+from wgpu_infer.backends.webgpu.vendors import vendor_of
 from wgpu_infer.errors import DeviceError
 
 log = logging.getLogger(__name__)
@@ -17,12 +18,14 @@ log = logging.getLogger(__name__)
 KINDS = {"DiscreteGPU": "discrete", "IntegratedGPU": "integrated", "CPU": "software"}  # anything else: "other"
 KIND_ORDER = ("discrete", "integrated", "other", "software")
 API_ORDER = ("Vulkan", "Metal", "D3D12")  # D3D12 compiles without 16-bit floats and packed dot products
+ANY_SUBGROUPS = (4, 128)
 NO_ADAPTER = "no WebGPU adapter was found; use --device cpu"
 
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """An adapter in words. `kind` is one of KIND_ORDER, `api` what reaches it."""
+    """An adapter in words. `kind` is one of KIND_ORDER, `api` what reaches it, `vendor` one of VENDORS, `subgroups` the
+    least and most invocations of a subgroup, (0, 0) where it does not say."""
 
     name: str
     kind: str
@@ -30,6 +33,8 @@ class AdapterInfo:
     driver: str
     features: frozenset[str]
     handle: Any = None
+    vendor: str = "other"
+    subgroups: tuple[int, int] = (0, 0)
 
     def summary(self) -> str:
         return f"{self.name} ({self.kind}, {self.api}{f', {self.driver}' if self.driver else ''})"
@@ -79,7 +84,15 @@ def describe(adapter: Any) -> AdapterInfo:
         driver=info["description"],
         features=frozenset(adapter.features),
         handle=adapter,
+        vendor=vendor_of(info.get("vendor_id", 0), info["device"]),
+        subgroups=subgroups_of(info),
     )
+
+
+def subgroups_of(info: Mapping[str, Any]) -> tuple[int, int]:
+    """wgpu-py misspells their names; what WebGPU allows at all is what wgpu gives for an adapter that does not say."""
+    least, most = (info.get(f"subgroup_{end}_size", info.get(f"stackgroup_{end}_size", 0)) for end in ("min", "max"))
+    return (0, 0) if (least, most) == ANY_SUBGROUPS else (least, most)
 
 
 def rank(adapter: AdapterInfo) -> tuple[int, int, int]:

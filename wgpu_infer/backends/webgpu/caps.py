@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from wgpu_infer.backends.webgpu.adapters import AdapterInfo
+from wgpu_infer.backends.webgpu.vendors import VENDORS
 from wgpu_infer.errors import ParameterError
 
 LIMITS = {  # fields that the device itself is opened with, so that wgpu refuses whatever is over them
@@ -26,7 +27,8 @@ class Caps:
 
     kind: the adapter's, one of KIND_ORDER. wide_loads: weights are read 64 bits at a time, which halves the loads of
     software adapters: they take each lane's by itself. max_binding: bytes of a weight that are bound at once.
-    max_workgroup: invocations. workgroup_bytes: of workgroup memory.
+    max_workgroup: invocations. workgroup_bytes: of workgroup memory. vendor: whose defaults are used, one of VENDORS.
+    subgroup_min, subgroup_max: invocations, 0 where the adapter does not say.
     """
 
     kind: str = "other"
@@ -38,6 +40,9 @@ class Caps:
     max_storage_buffers: int = WEBGPU_MINIMUM["max_storage_buffers"]
     max_workgroup: int = WEBGPU_MINIMUM["max_workgroup"]
     workgroup_bytes: int = WEBGPU_MINIMUM["workgroup_bytes"]
+    vendor: str = "other"
+    subgroup_min: int = 0
+    subgroup_max: int = 0
 
 
 def env_flag(name: str) -> bool:
@@ -48,7 +53,7 @@ def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, 
     """The adapter's capabilities, less what the environment turns off, with `lowered` fields in place of both.
 
     `lowered` can ask for less of anything, for packed dots anywhere (WGSL has them on every adapter), and for the
-    variants of another kind of adapter.
+    variants of another kind or vendor of adapter.
     """
     check_names(lowered)
     has = {
@@ -66,13 +71,16 @@ def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, 
     sizes = {name: limits[limit] for name, limit in LIMITS.items()} | {"max_binding": binding}
     values |= {name: min(size, lowered.get(name, size)) for name, size in sizes.items()}
     values["max_binding"] &= ~15
-    return Caps(kind, **values)
+    told = dict(zip(("vendor", "subgroup_min", "subgroup_max"), (info.vendor, *info.subgroups), strict=True))
+    return Caps(kind, **values, **{name: lowered.get(name, value) for name, value in told.items()})
 
 
 def check_names(lowered: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(Caps)]
     if unknown := set(lowered) - set(known):
         raise ParameterError(f"{', '.join(sorted(unknown))} cannot be lowered; allowed: {', '.join(known)}")
+    if (vendor := lowered.get("vendor", "other")) not in VENDORS:
+        raise ParameterError(f"vendor={vendor!r:.60} is not known; allowed: {', '.join(VENDORS)}")
 
 
 def required_limits(caps: Caps) -> dict[str, int]:

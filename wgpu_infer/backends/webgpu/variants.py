@@ -7,14 +7,16 @@ that follows from op, format and weight shape, never from the number of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from wgpu_infer.backends.webgpu.caps import Caps
+from wgpu_infer.backends.webgpu.vendors import LARGE, MANY_ROWS, SMALL, VENDORS
 from wgpu_infer.contracts import attention, matmul, matvec
 from wgpu_infer.contracts.contract import Op
 
+T = TypeVar("T")
 Params = Mapping[str, Any]
 Constants = dict[str, int]
 Candidates = Callable[[str | None, Params, Caps], list[tuple[str, Constants]]]  # shaders and their constants
@@ -37,6 +39,11 @@ def power_of_two(n: int, highest: int) -> int:
     return min(1 << max(n - 1, 0).bit_length(), highest)
 
 
+def distinct(values: Sequence[T]) -> list[T]:
+    """In order, each once."""
+    return list(dict.fromkeys(values))
+
+
 def columns(params: Params) -> Constants:
     """How activations are read: by fours where their number allows it, whole blocks where it is one of those."""
     return {"ODD": int(params["cols"] % 4 > 0), "WHOLE": int(params["cols"] % 32 == 0)}
@@ -49,36 +56,50 @@ def registers(shader: str, rows: int, params: Params) -> tuple[str, Constants]:
     return shader, {"WG": 8, "LANES": 1, "ROWS": 8 * rows, "TOKENS": tokens}
 
 
-def shared_rows(shader: str, rows: int, params: Params) -> tuple[str, Constants]:
-    """A workgroup shares `rows` rows. Its size follows the weight's shape only: it orders the sum."""
-    lanes = 32 if params["cols"] <= 1024 else 64  # 32 invocations already take a block each
+def shared_rows(shader: str, lanes: int, rows: int, params: Params) -> tuple[str, Constants]:
+    """A workgroup of `lanes` shares `rows` rows. Its size follows the weight's shape only: it orders the sum."""
     tokens = power_of_two(params["tokens"], matvec.TOKENS_PER_GROUP)
     return shader, {"WG": lanes, "LANES": lanes, "ROWS": rows, "TOKENS": tokens}
 
 
+def lane_choices(params: Params, caps: Caps) -> list[int]:
+    """Sizes of workgroups that share rows, the default first. No subgroup is left partly empty, and only the default
+    may have more invocations than a row has blocks."""
+    default = VENDORS[caps.vendor].lanes[params["cols"] > 1024]
+    least = power_of_two(caps.subgroup_max, 128)
+    blocks = params["cols"] // 32
+    return distinct([max(default, least), *(n for n in (32, 64, 128) if least <= n <= blocks)])
+
+
 def matvec_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
-    make = registers if caps.kind == "software" else shared_rows
-    shader, constants = make("matvec", 4, params)
-    return [(shader, constants | columns(params))]
+    if caps.kind == "software":
+        found = [registers("matvec", 4, params)]
+    else:
+        found = [shared_rows("matvec", lanes, 4, params) for lanes in lane_choices(params, caps)]
+    return [(shader, constants | columns(params)) for shader, constants in found]
 
 
 def matmul_candidates(fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
+    """An invocation of WG unpacks one of the tile's ROWS rows."""
     if caps.kind == "software":
         return matvec_candidates(fmt, params, caps)
     tokens = max(8, power_of_two(params["tokens"], matmul.TOKENS))
-    return [("matmul", {"TOKENS": tokens, **columns(params)})]
+    rows = distinct([VENDORS[caps.vendor].float_rows, 64, 32])
+    return [("matmul", {"WG": n, "ROWS": n, "TOKENS": tokens, **columns(params)}) for n in rows]
 
 
 def matvec_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     if caps.kind == "software":
         return [registers("matvec_act8", 8, params)]
-    return [shared_rows("matvec_act8", rows, params) for rows in (4, 8)]
+    rows = distinct([VENDORS[caps.vendor].rows[params["rows"] > MANY_ROWS], 4, 8])
+    return [shared_rows("matvec_act8", lanes, n, params) for lanes in lane_choices(params, caps) for n in rows]
 
 
 def matmul_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     if caps.kind == "software":
         return [registers("matvec_act8", 8, params)]
-    tiles = [(64, 64, 2), (32, 32, 2)] if params["tokens"] > 32 else [(32, 32, 2), (64, 64, 2)]
+    vendor = VENDORS[caps.vendor]
+    tiles = distinct([vendor.long if params["tokens"] > 32 else vendor.short, LARGE, SMALL, (64, 32, 2)])
     return [
         ("matmul_act8", {"WG": rows * tokens // 16, "ROWS": rows, "TOKENS": tokens, "STEP": step})
         for rows, tokens, step in tiles
@@ -102,7 +123,8 @@ def attention_candidates(_fmt: str | None, params: Params, _caps: Caps) -> list[
 def split_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     """An invocation a key on GPUs; on CPUs fewer, so that what is read of a query serves several keys."""
     sizes = {"GROUP": group_of(params), "UNITS": units_of(params)}
-    return [("attention_split", {"WG": wg, **sizes}) for wg in ((8, 16) if caps.kind == "software" else (64, 32))]
+    choices = [8, 16] if caps.kind == "software" else distinct([VENDORS[caps.vendor].keys, 64, 32])
+    return [("attention_split", {"WG": wg, **sizes}) for wg in choices]
 
 
 def reduce_candidates(name: str) -> Candidates:
