@@ -17,6 +17,7 @@ from wgpu_infer.engine.run_ahead import MOST_AHEAD, USUAL_AHEAD, burst, history_
 from wgpu_infer.engine.sequence import Sequence
 from wgpu_infer.errors import ParameterError, WgpuInferError
 from wgpu_infer.llm import LLM
+from wgpu_infer.models import transformer
 from wgpu_infer.sampling.params import SamplingParams
 
 PROMPTS = ["abc", "a", "hello", "the end of a longer prompt that has many tokens", "", "zz", "qrs", "lmno"]
@@ -78,6 +79,34 @@ def test_a_batch_of_eight_gives_what_each_gives_alone(llms, depth):
     for changes in ({}, {"repeat_penalty": 1.2}):
         together = llm.generate(PROMPTS, params(**changes))
         assert [o.token_ids for o in together] == [llm.generate(p, params(**changes)).token_ids for p in PROMPTS]
+
+
+@pytest.mark.parametrize("depth", [0, 4])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_long_sequence_takes_turns_with_others_where_room_is_scarce(path, open_once, monkeypatch, backend, depth):
+    """Attention by ranges takes room for the longest sequence for every token of a step."""
+    open_once(backend)
+    device = AheadReference() if backend == "reference" else "webgpu"
+    with LLM(path, device=device, run_ahead=depth, context=512) as llm:
+        engine, batches = llm._engine, []
+        run_pass = engine.model.program
+
+        def program(batch, cache, tail=None):
+            if batch.phase == "decode":
+                batches.append((batch.tokens, engine.model.splits(batch, cache[0])))
+            return run_pass(batch, cache, tail)
+
+        engine.model.program = program
+        prompts = [[3 + i % 20 for i in range(length)] for length in (150, 4, 5, 6, 60, 3)]
+        alone = [llm.generate(prompt, params()).token_ids for prompt in prompts]
+        room = 4 * engine.model.config.q_dim * 8  # bytes: eight ranges
+        monkeypatch.setattr(transformer, "MOST_FOR_RANGES", room)
+        monkeypatch.setattr(transformer, "ROOM_FOR_RANGES", 0)
+        batches.clear()
+        together = llm.generate(prompts, params())
+    assert [out.token_ids for out in together] == alone
+    assert [out.finish_reason for out in together] == ["length"] * len(prompts)
+    assert {(2, 4)} < set(batches) and max(tokens * splits for tokens, splits in batches) <= 8
 
 
 def run_together(llm, jobs):

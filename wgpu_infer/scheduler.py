@@ -248,6 +248,10 @@ class HybridScheduler(Backend):
     def most_prompt_tokens(self) -> int:  # type: ignore[override]
         return self.active.most_prompt_tokens
 
+    @property
+    def most_array_bytes(self) -> int:  # type: ignore[override]
+        return self.active.most_array_bytes
+
     def chunk(self, operations: float, most: int) -> int:
         return self.active.chunk(operations, most)
 

@@ -80,6 +80,7 @@ class Backend(ABC):
     tune_progress: Callable[[int, int], None] = staticmethod(report_nothing)  # kernels chosen, of all that can be
     tune_seconds: float = 0.0  # spent on `tune` when a model is loaded
     most_prompt_tokens: int = 128  # of a step: enough to reuse weights, few enough to interrupt
+    most_array_bytes: int = 1 << 62  # of one array
     can_run_ahead: bool = False  # steps may be submitted before the picks of those before them are read
     is_software: bool = False  # a GPU that is emulated on the CPU: correct, never faster than the CPU backend
 

@@ -101,7 +101,7 @@ class Engine:
 
     def schedule(self) -> Flight | None:
         """What can be submitted now; None where its tokens depend on picks that are still in flight."""
-        if self.open is not None and self.open.sequences == self.running:
+        if self.open is not None and self.open.sequences == self.running and self.fit(self.running):
             return self.go_on(self.open)
         self.open = None
         return None if self.flights else self.begin()
@@ -124,7 +124,7 @@ class Engine:
         most = self.model.max_tokens
         if prefilling:
             most = self.backend.chunk(self.model.token_operations, most)
-        for s in prefilling or self.running:
+        for s in prefilling or self.take_turns():
             last = len(s.prompt) if prefilling else len(s.tokens)
             room = most - len(rows)
             chunk = range(s.computed, min(last, s.computed + room))
@@ -137,6 +137,20 @@ class Engine:
             return None
         batch = make_batch(rows, [row for _, row in picked], "prefill" if prefilling else "decode")
         return Flight(batch, members, [s for s, _ in picked])
+
+    def take_turns(self) -> list[Sequence]:
+        """The running sequences, or as many of the first as fit a decode step; those go to the end of the line."""
+        count = len(self.running)
+        while count > 1 and not self.fit(self.running[:count]):
+            count -= 1
+        turn = self.running[:count]
+        self.running = self.running[count:] + turn
+        return turn
+
+    def fit(self, sequences: list[Sequence]) -> bool:
+        """Whether a decode step can hold them all, wherever it is run ahead to."""
+        longest = max((len(s.tokens) for s in sequences), default=0) + 2 * self.run_ahead
+        return len(sequences) <= self.model.decode_rows(longest, self.cache.layers[0])
 
     def go_on(self, last: Flight) -> Flight | None:
         """More steps of what is in flight, as many as the depth allows and the sequences want."""

@@ -30,6 +30,7 @@ Phase = Literal["prefill", "decode"]
 PHASES: tuple[Phase, ...] = ("prefill", "decode")
 LINEAR = {"prefill": "matmul", "decode": "matvec"}
 ROOM_FOR_RANGES = 64 << 20  # bytes of attention's sums that are set aside before they are needed
+MOST_FOR_RANGES = 256 << 20  # bytes of them at all, but for a sequence alone
 MAX_PROGRAMS = 64  # recorded passes kept; prompts of ever new lengths start over
 
 Tail = Callable[[Array, Array, int], None]  # queues what follows a pass: (index, logits, rows of logits)
@@ -225,7 +226,15 @@ class Transformer:
         """Ranges that attention of this batch is to have room for; 0 where it is not split."""
         if batch.phase == "prefill" or not self.splits_attention(kv):
             return 0
-        return min(1 << (batch.pages - 1).bit_length(), kv.table.shape[1])
+        return ranges_of(batch.pages, kv)
+
+    def decode_rows(self, position: int, kv: KV) -> int:
+        """Sequences that a decode step may hold when one of them has come to a position: attention by ranges takes as
+        much room for each."""
+        if not self.splits_attention(kv):
+            return self.max_tokens
+        room = min(MOST_FOR_RANGES, self.backend.most_array_bytes)
+        return max(1, room // (4 * self.config.q_dim * ranges_of(position // PAGE_SLOTS + 1, kv)))
 
     def splits_attention(self, kv: KV) -> bool:
         return self.backend.can_run(OPS["attention_split"], kv.dtype)
@@ -309,6 +318,11 @@ class Transformer:
             self._calls.append((OPS[op], operands))
         else:
             self.backend.run(OPS[op], *operands, **params)
+
+
+def ranges_of(pages: int, kv: KV) -> int:
+    """Ranges of keys that there is to be room for: by powers of two, so that few programs are recorded."""
+    return min(1 << (pages - 1).bit_length(), kv.table.shape[1])
 
 
 def layer_dispatches(model: Transformer, cache: list[KV]) -> int | None:

@@ -69,6 +69,7 @@ class WebGPUBackend(Backend):
         self.lock = self.runtime.lock
         self.choices = Choices(self.device)
         self.tune_seconds = budget(self.is_software)
+        self.most_array_bytes = self.device.max_binding
         self.most_prompt_tokens = Backend.most_prompt_tokens if self.is_software else CHUNK[1]
         self._recording: list[Call] | None = None
         selftest.run(self.runtime)
