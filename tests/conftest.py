@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tracing import paused
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -15,6 +16,7 @@ SHARED = ROOT.parent / "shared"
 os.environ.setdefault("WGPU_INFER_CHECKED", "1")  # our shaders with wgpu's run-time checks; set 0 to test as users run
 LOOP, LOOP_S = 4_000_000, 0.03  # what `slowness` counts, and the seconds that takes on a fast machine
 report_lines: list[str] = []  # printed at the end of the run
+pytest.importorskip = paused(pytest.importorskip)  # torch and transformers take 10 seconds to import when traced
 
 
 @pytest.hookimpl(trylast=True)

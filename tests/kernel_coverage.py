@@ -20,6 +20,7 @@ import coverage
 import numba.extending
 from numba.core import dispatcher, extending, imputils
 from numba.misc import coverage_support
+from tracing import paused, traced
 
 
 class LineCounter(coverage_support.NotifyLocBase):
@@ -40,45 +41,6 @@ class LineCounter(coverage_support.NotifyLocBase):
         """The name that coverage knows a file by, None where it does not ask for it."""
         found = self.collector.should_trace(name, None)
         return found.source_filename if found.trace else None
-
-
-def paused(function: Callable) -> Callable:
-    """The function, not traced. Stopping and going on in one frame leaves the tracer's own stack as it was."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        tracer = sys.gettrace()
-        if type(tracer).__name__ != "CTracer":
-            return function(*args, **options)
-        TRACERS.append(tracer)
-        tracer.stop()
-        try:
-            return function(*args, **options)
-        finally:
-            tracer.start()
-            TRACERS.pop()
-
-    return call
-
-
-TRACERS: list[Any] = []  # those that pause; numba compiles under one lock
-
-
-def traced(function: Callable) -> Callable:
-    """The function, traced even where numba's compiler calls it."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        if not TRACERS or sys.gettrace() is not None:
-            return function(*args, **options)
-        tracer = TRACERS[-1]
-        tracer.start()
-        try:
-            return function(*args, **options)
-        finally:
-            tracer.stop()
-
-    return call
 
 
 def traced_intrinsic(define: Callable) -> Callable:

@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from conftest import patience
+from conftest import patience, slowness
 from tokenizer_oracle import SPM_START, byte_level_vocabulary, metadata, random_text, small_byte_level, spm
+from tracing import paused
 
 from wgpu_infer.errors import ModelFormatError, TokenizerError, UnsupportedError
 from wgpu_infer.tokenizer.pretokenizers import FAMILIES, PRE_TOKENIZERS
@@ -67,11 +68,11 @@ def test_a_mebibyte_of_one_thing_takes_linear_time(trained, kind, text):  # T02
     }
     tokenizer = Tokenizer.from_metadata(made[kind]())
     start = time.process_time()
-    ids = tokenizer.encode(LONG[text], add_special=False)
+    ids = paused(tokenizer.encode)(LONG[text], add_special=False)
     spent = time.process_time() - start
-    assert spent < 2.0 * patience(), f"{spent:.2f} s"
+    assert spent < 4.0 * slowness(), f"{spent:.2f} s"  # 2 s with a core of one's own; quadratic would be minutes
     if kind != "wordpiece":
-        assert tokenizer.decode(ids) == LONG[text]
+        assert paused(tokenizer.decode)(ids) == LONG[text]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
