@@ -78,7 +78,7 @@ def test_the_first_long_steps_are_timed_and_then_a_few(pace):
 @contextmanager
 def opened(**rates):
     """A backend that believes in these rates and goes on believing."""
-    with WebGPUBackend() as backend:
+    with WebGPUBackend(lowered={"kind": "discrete"}) as backend:
         backend.runtime.pace.rates = dict(rates)
         backend.runtime.pace.wants = lambda op, work: False
         yield backend
@@ -157,14 +157,17 @@ def test_steps_are_timed(webgpu, tmp_path, monkeypatch):
 
 
 @pytest.mark.webgpu
-@pytest.mark.parametrize("eager", [False, True])
-def test_neither_chunks_nor_cuts_change_a_prompt(webgpu, tmp_path, monkeypatch, eager):
+@pytest.mark.parametrize("kind, eager", [("discrete", False), ("discrete", True), ("software", False)])
+def test_neither_chunks_nor_cuts_change_a_prompt(webgpu, tmp_path, monkeypatch, kind, eager):
     """A prompt in one step, in chunks of 32 tokens, and with a submission for every op: the same logits."""
     monkeypatch.setenv("WGPU_INFER_CACHE", str(tmp_path))
     path = write_tiny(tmp_path / "tiny.gguf")
     seen = []
     for rate in (1e15, 1e6, 1.0):
-        with WebGPUBackend(eager=eager) as backend, LLM(path, device=backend, context=256) as llm:
+        with (
+            WebGPUBackend(eager=eager, lowered={"kind": kind}) as backend,
+            LLM(path, device=backend, context=256) as llm,
+        ):
             backend.runtime.pace.wants = lambda op, work: False
             backend.runtime.pace.rates = dict.fromkeys(("matmul", "matmul_act8", "matvec", "matvec_act8"), rate)
             steps, read = [], llm._engine.read_logits
@@ -178,8 +181,9 @@ def test_neither_chunks_nor_cuts_change_a_prompt(webgpu, tmp_path, monkeypatch, 
             ids = [3 + i % 20 for i in range(100)]
             tokens = llm.generate(ids, SamplingParams(max_tokens=6, temperature=0.0, ignore_eos=True)).token_ids
             seen.append((tokens, steps))
-    assert [[n for n, _ in steps if n > 1] for _, steps in seen] == [[100], [32, 32, 32, 4], [32, 32, 32, 4]]
+    cut = [32, 32, 32, 4] if kind == "discrete" else [100]
+    assert [[n for n, _ in steps if n > 1] for _, steps in seen] == [[100], cut, cut]
     for tokens, steps in seen[1:]:
         assert tokens == seen[0][0]
-        for (_, mine), (_, first) in zip(steps[3:], seen[0][1], strict=True):
+        for (_, mine), (_, first) in zip(steps[len(cut) - 1 :], seen[0][1], strict=True):
             np.testing.assert_array_equal(mine, first)

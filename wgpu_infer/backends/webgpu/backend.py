@@ -180,7 +180,7 @@ class WebGPUBackend(Backend):
             format=fmt,
             params=own,
             work=work(op, own, fmt).operations,
-            cut=cut if piece is not None else None,
+            cut=cut if piece is not None and self.caps.kind != "software" else None,
         )
 
     def program(self, build: Callable[[], None]) -> Program:
@@ -218,7 +218,8 @@ class WebGPUBackend(Backend):
         return dict(self.runtime.pace.rates)
 
     def chunk(self, operations: float, most: int) -> int:
-        return min(most, self.runtime.pace.chunk(operations))
+        """A software adapter has no watchdog, and takes nothing else meanwhile."""
+        return most if self.caps.kind == "software" else min(most, self.runtime.pace.chunk(operations))
 
     def tune(self, programs: Sequence[Callable[[], None]], seconds: float, again: bool = False) -> list[Tuned]:
         """Runs single ops of the programs: what their buffers hold afterwards means nothing."""
