@@ -9,12 +9,14 @@ equal bits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 
 from cpu_fallback import variant
+from cpu_fallback.code_bits import Codes
 from cpu_fallback.isa import by_halves, halves_of, join
 from cpu_fallback.simd import I8, I16, I32, I64, call, constant, i32x16, load, named, pointer, pure, splat, u8x64
 
@@ -157,22 +159,23 @@ def start_factor(offset: int) -> int:
     return 0 if offset == SIGNED and variant.ACTIVE in ("avx2", "generic") else -offset
 
 
-def add_dots(first: int, count: int, offset: int, largest: int) -> Any:
-    """An intrinsic (Σ x, w, x, at): Σ (w - offset)·x per lane. w: 8 u8x64, of which vectors first.. are multiplied by
-    the `count` words of 4 bytes from x[at] on; Σ x is those bytes' sum."""
+def add_dots(codes: Codes, first: int, count: int, offset: int, largest: int) -> Any:
+    """An intrinsic (Σ x, w, at, j, x, x_at): Σ (w - offset)·x per lane. Of block j of the unit at w[at], code vectors
+    first.. are multiplied by the `count` words of 4 bytes from x[x_at] on; Σ x is those bytes' sum."""
 
-    def lowering(_typing: Any, total: Any, w: Any, x: Any, at: Any) -> Any:
+    def lowering(_typing: Any, total: Any, w: Any, at: Any, j: Any, x: Any, x_at: Any) -> Any:
         def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
             start = context.cast(builder, arguments[0], sig.args[0], types.int32)
             start = builder.mul(start, ir.Constant(I32, start_factor(offset)))
             out = new_sum(splat(builder, start, 16), offset, largest)
-            for c in range(count):
-                word = load(builder, pointer(context, builder, x, arguments[2], word_at(builder, arguments[3], c)), I32)
-                vector = builder.extract_value(arguments[1], first + c)
+            block = codes.address(context, builder, sig.args[1:4], *arguments[1:4])
+            for c, vector in enumerate(islice(codes.vectors(builder, block), first, first + count)):
+                word = load(builder, pointer(context, builder, x, arguments[4], word_at(builder, arguments[5], c)), I32)
                 out.add(builder, vector, builder.bitcast(splat(builder, word, 16), u8x64.llvm))
+                finish_step(builder, [out])
             return out.total(builder)
 
-        return i32x16(total, w, x, types.int64), lowered
+        return i32x16(total, w, at, j, x, types.int64), lowered
 
     return named(lowering, f"add_dots_{first}_{count}_{offset}_{largest}", add_dots.__doc__ or "")
 

@@ -9,11 +9,15 @@ are put together from seven pieces.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 
+from cpu_fallback.isa import look_up
 from cpu_fallback.jit import inlined
 from cpu_fallback.simd import I32, I64, as_index, constant, i32x16, load, load_u32, named, pointer, store, u8x64
 
@@ -49,23 +53,45 @@ def pieces(bits: int) -> list[Piece]:
     return found
 
 
-def code_reader(bits: int) -> Any:
-    """An intrinsic (w, at) -> 8 u8x64: the codes of the block whose 64·bits bytes begin at w[at]."""
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Where a format keeps its codes: those of a unit's block j begin at byte first + size · j, each of `bits` bits (8
+    are bytes as they are). table: what 4-bit codes stand for, as isa.lookup reads it."""
 
-    def read_codes(_typing: Any, array: Any, at: Any) -> Any:
+    bits: int
+    first: int = 0
+    size: int = 0
+    table: np.ndarray | None = None
+
+    def address(self, context: Any, builder: Any, kinds: tuple, array: Any, at: Any, j: Any) -> Any:
+        """Of block j of the unit at `at`."""
+        at, j = (as_index(context, builder, kind, value) for kind, value in zip(kinds[1:], (at, j), strict=True))
+        offset = builder.add(builder.mul(j, ir.Constant(I64, self.size)), ir.Constant(I64, self.first))
+        return pointer(context, builder, kinds[0], array, builder.add(at, offset))
+
+    def vectors(self, builder: Any, start: Any) -> Iterator[Any]:
+        """The block's 8 u8x64, one after the other, each read when it is asked for: few registers wait."""
+        for code in range(VECTORS):
+            vector = None
+            for piece in (piece for piece in pieces(self.bits) if piece.code == code):
+                stored = load(builder, builder.gep(start, [ir.Constant(I64, VECTOR_BYTES * piece.vector)]), i32x16.llvm)
+                part = moved(builder, stored, piece.place - piece.stored, piece.mask)  # there are no shifts of bytes
+                vector = joined(builder, vector, part)
+            vector = builder.bitcast(vector, u8x64.llvm)
+            yield vector if self.table is None else look_up(builder, self.table, vector)
+
+
+def block_reader(codes: Codes) -> Any:
+    """An intrinsic (w, at, j) -> 8 u8x64: the codes of block j of the unit at w[at]."""
+
+    def read_block(_typing: Any, array: Any, at: Any, j: Any) -> Any:
         def lowered(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            start = pointer(context, builder, array, arguments[0], as_index(context, builder, at, arguments[1]))
-            addresses = [builder.gep(start, [ir.Constant(I64, VECTOR_BYTES * i)]) for i in range(bits)]
-            stored = [load(builder, address, i32x16.llvm) for address in addresses]
-            codes: list[Any] = [None] * VECTORS
-            for piece in pieces(bits):  # shifts are of 32 bits: there are none of bytes
-                part = moved(builder, stored[piece.vector], piece.place - piece.stored, piece.mask)
-                codes[piece.code] = joined(builder, codes[piece.code], part)
-            return context.make_tuple(builder, sig.return_type, [builder.bitcast(c, u8x64.llvm) for c in codes])
+            start = codes.address(context, builder, sig.args, *arguments)
+            return context.make_tuple(builder, sig.return_type, list(codes.vectors(builder, start)))
 
-        return types.UniTuple(u8x64, VECTORS)(array, at), lowered
+        return types.UniTuple(u8x64, VECTORS)(array, at, j), lowered
 
-    return named(read_codes, f"read_codes_{bits}", f"(w, at) -> 8 u8x64 of {bits}-bit codes.")
+    return named(read_block, f"read_block_{codes.bits}", "(w, at, j) -> the 8 u8x64 of a block.")
 
 
 def code_writer(bits: int) -> Any:
@@ -107,7 +133,6 @@ def joined(builder: Any, before: Any, part: Any) -> Any:
     return part if before is None else builder.or_(before, part)
 
 
-READ_CODES = {bits: code_reader(bits) for bits in (2, 3, 4, 5, 6)}
 WRITE_CODES = {bits: code_writer(bits) for bits in (2, 3, 4, 5, 6)}
 
 

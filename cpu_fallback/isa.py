@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from cpu_fallback import variant
@@ -91,6 +92,12 @@ lookup = pure(
     LOOKUP[variant.ACTIVE],
     "(table, index) -> table[index] per byte; the table's 16 bytes are repeated 4 times, indices are 0..15.",
 )
+
+
+def look_up(builder: Any, table: np.ndarray, index: Any) -> Any:
+    """`lookup` in a table known beforehand."""
+    return LOOKUP[variant.ACTIVE](builder, ir.Constant(u8x64.llvm, table.tolist()), index)
+
 
 # -- float16 and fma ---------------------------------------------------------------------------------------------------
 

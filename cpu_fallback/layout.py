@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cpu_fallback.code_bits import Codes
+
 ROWS = 16  # of a tile
 BLOCK = 32  # columns that `codes` gives at a time
 
@@ -25,7 +27,7 @@ class Layout:
     unit: columns of a unit, 32 or 256. unit_bytes: of 16 rows. raw_bytes: of a unit of one row in the file.
     offset: subtracted from codes; 128 means that codes are signed bytes plus 128. largest: of the codes.
     halves: a block has two scales. has_minimum: `minimum` is there, and halves of it where there are halves of scales.
-    codes(w, at, j): block j of the unit -> 8 u8x64. scale(w, at, j, half), minimum(w, at, j, half) -> f32x16.
+    codes: where a block's codes are, 8 u8x64. scale(w, at, j, half), minimum(w, at, j, half) -> f32x16.
     pack(raw, start, w, at, row): one row's unit from the file's bytes at `start` into the unit at `at`, lane `row`; an
         ordinary scalar `device` function, and every byte of the lane is written.
     """
@@ -38,7 +40,7 @@ class Layout:
     offset: int
     largest: int
     halves: bool
-    codes: Callable
+    codes: Codes
     scale: Callable
     minimum: Callable | None
     pack: Callable

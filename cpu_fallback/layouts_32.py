@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.code_bits import READ_CODES, WRITE_CODES, with_high_bits
-from cpu_fallback.isa import load_f16, lookup
+from cpu_fallback.code_bits import WRITE_CODES, Codes, with_high_bits
+from cpu_fallback.isa import load_f16
 from cpu_fallback.jit import device, inlined
 from cpu_fallback.layout import Layout
 from cpu_fallback.simd import (
     from_bits,
-    load_u8,
     load_u8_i32,
     load_u16,
     load_u32,
@@ -26,11 +25,11 @@ from cpu_fallback.simd import (
 
 NIBBLES, ONES, HIGH_BITS = 0x0F0F0F0F, 0x01010101, 0x80808080  # in each byte of a word of 4 columns
 SPREAD = 0x00204081  # times a number of 4 bits: bit i comes to byte i, as its lowest
-read_4, read_5, write_5 = READ_CODES[4], READ_CODES[5], WRITE_CODES[5]
+NIBBLE_CODES, FIFTH_BIT_CODES, write_5 = Codes(4), Codes(5), WRITE_CODES[5]
 
 
 def table(values: list[int]) -> np.ndarray:
-    """16 bytes, repeated 4 times, for isa.lookup."""
+    """16 bytes, repeated 4 times, as isa.lookup reads them."""
     return np.tile(np.array(values, np.uint8), 4)
 
 
@@ -58,27 +57,6 @@ def negative_half_at(place: int):
         return -load_f16(w, at + place)
 
     return half_minimum
-
-
-@inlined
-def nibble_codes(w, at, j):
-    return read_4(w, at)
-
-
-@inlined
-def fifth_bit_codes(w, at, j):
-    return read_5(w, at)
-
-
-@inlined
-def looked_up(values, codes):
-    """Codes 0..15 -> the bytes of a table."""
-    entries = load_u8(values, 0)
-    a, b, c, d, e, f, g, h = codes
-    return (
-        lookup(entries, a), lookup(entries, b), lookup(entries, c), lookup(entries, d),
-        lookup(entries, e), lookup(entries, f), lookup(entries, g), lookup(entries, h),
-    )  # fmt: skip
 
 
 @device
@@ -153,14 +131,6 @@ def q5_1_pack(raw, start, w, at, row):
 # -- Q8_0: bytes
 
 
-@inlined
-def q8_0_codes(w, at, j):
-    return (
-        load_u8(w, at), load_u8(w, at + 64), load_u8(w, at + 128), load_u8(w, at + 192),
-        load_u8(w, at + 256), load_u8(w, at + 320), load_u8(w, at + 384), load_u8(w, at + 448),
-    )  # fmt: skip
-
-
 @device
 def q8_0_pack(raw, start, w, at, row):
     put_half(raw, start, w, at + 512, row)
@@ -168,20 +138,7 @@ def q8_0_pack(raw, start, w, at, row):
         store_u32(w, at + 64 * c + 4 * row, load_u32(raw, start + 2 + 4 * c) ^ HIGH_BITS)
 
 
-# -- IQ4_NL: nibbles that stand for values of a table; it is packed as Q4_0
-
-
-@inlined
-def iq4_nl_codes(w, at, j):
-    return looked_up(IQ4_TABLE, read_4(w, at))
-
-
-# -- MXFP4: the same, with 16 bytes of exponents for scales
-
-
-@inlined
-def mxfp4_codes(w, at, j):
-    return looked_up(FP4_TABLE, read_4(w, at))
+# -- MXFP4: nibbles that stand for values of a table, with 16 bytes of exponents for scales
 
 
 @inlined
@@ -203,11 +160,11 @@ def layout(name: str, ggml_type: int, sizes: tuple[int, int], offset: int, large
 
 
 ALL = (
-    layout("Q4_0", 2, (288, 18), 8, 15, nibble_codes, half_at(256), None, q4_0_pack),
-    layout("Q4_1", 3, (320, 20), 0, 15, nibble_codes, half_at(256), negative_half_at(288), q4_1_pack),
-    layout("Q5_0", 6, (352, 22), 16, 31, fifth_bit_codes, half_at(320), None, q5_0_pack),
-    layout("Q5_1", 7, (384, 24), 0, 31, fifth_bit_codes, half_at(320), negative_half_at(352), q5_1_pack),
-    layout("Q8_0", 8, (544, 34), 128, 255, q8_0_codes, half_at(512), None, q8_0_pack),
-    layout("IQ4_NL", 20, (288, 18), 128, 255, iq4_nl_codes, half_at(256), None, q4_0_pack),
-    layout("MXFP4", 39, (272, 17), 12, 24, mxfp4_codes, mxfp4_scale, None, mxfp4_pack),
+    layout("Q4_0", 2, (288, 18), 8, 15, NIBBLE_CODES, half_at(256), None, q4_0_pack),
+    layout("Q4_1", 3, (320, 20), 0, 15, NIBBLE_CODES, half_at(256), negative_half_at(288), q4_1_pack),
+    layout("Q5_0", 6, (352, 22), 16, 31, FIFTH_BIT_CODES, half_at(320), None, q5_0_pack),
+    layout("Q5_1", 7, (384, 24), 0, 31, FIFTH_BIT_CODES, half_at(320), negative_half_at(352), q5_1_pack),
+    layout("Q8_0", 8, (544, 34), 128, 255, Codes(8), half_at(512), None, q8_0_pack),
+    layout("IQ4_NL", 20, (288, 18), 128, 255, Codes(4, table=IQ4_TABLE), half_at(256), None, q4_0_pack),
+    layout("MXFP4", 39, (272, 17), 12, 24, Codes(4, table=FP4_TABLE), mxfp4_scale, None, mxfp4_pack),
 )

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cpu_fallback.code_bits import READ_CODES, WRITE_CODES, bits_of_row, with_high_bits
+import numpy as np
+
+from cpu_fallback.code_bits import WRITE_CODES, Codes, bits_of_row, with_high_bits
 from cpu_fallback.isa import load_f16
 from cpu_fallback.jit import device, inlined
 from cpu_fallback.layout import Layout
-from cpu_fallback.layouts_32 import IQ4_TABLE, NIBBLES, ONES, looked_up, put_half, put_nibbles
+from cpu_fallback.layouts_32 import IQ4_TABLE, NIBBLES, ONES, put_half, put_nibbles
 from cpu_fallback.simd import load_i8_i32, load_u8_i32, splat_i32, to_f32
 
 
@@ -34,22 +36,14 @@ D, DMIN = 0, 32  # places in a unit
 Q2, Q3, Q4 = Unit(64, 160, 128), Unit(32, 224, 192), Unit(64, 288, 256)
 Q5, Q6, IQ4 = Unit(64, 352, 320), Unit(32, 416, 384), Unit(32, 272, 256)
 PAIRS = 0x03030303  # two bits in each byte of a word of 4 columns
-read_4 = READ_CODES[4]
 write_2, write_3, write_4, write_5, write_6 = (WRITE_CODES[bits] for bits in (2, 3, 4, 5, 6))
 
 
 # -- what kernels read
 
 
-def codes_in(unit: Unit, bits: int):
-    """(w, at, j): the codes of block j."""
-    read = READ_CODES[bits]
-
-    @inlined
-    def codes(w, at, j):
-        return read(w, at + unit.first + unit.size * j)
-
-    return codes
+def codes_in(unit: Unit, bits: int, table: np.ndarray | None = None) -> Codes:
+    return Codes(bits, unit.first, unit.size, table)
 
 
 def product(unit: Unit, factor: int, load, place: int = 0):
@@ -71,11 +65,6 @@ def low_nibbles(w, at):
 @inlined
 def high_nibbles(w, at):
     return load_u8_i32(w, at) >> 4
-
-
-@inlined
-def iq4_xs_codes(w, at, j):
-    return looked_up(IQ4_TABLE, read_4(w, at + IQ4.first + IQ4.size * j))
 
 
 # -- packing
@@ -190,6 +179,7 @@ def layout(name: str, ggml_type: int, unit: Unit, raw_bytes: int, *rest) -> Layo
     return Layout(name, ggml_type, 256, unit.first + 8 * unit.size, raw_bytes, *rest)
 
 
+iq4_xs_codes = codes_in(IQ4, 4, IQ4_TABLE)
 q2_scale, q2_minimum = product(Q2, D, low_nibbles), product(Q2, DMIN, high_nibbles)
 q4_scale, q4_minimum = product(Q4, D, load_u8_i32), product(Q4, DMIN, load_u8_i32, 16)
 q5_scale, q5_minimum = product(Q5, D, load_u8_i32), product(Q5, DMIN, load_u8_i32, 16)
@@ -200,5 +190,17 @@ ALL = (
     layout("Q4_K", 12, Q4, 144, 0, 15, False, codes_in(Q4, 4), q4_scale, q4_minimum, q4_k_pack),
     layout("Q5_K", 13, Q5, 176, 0, 31, False, codes_in(Q5, 5), q5_scale, q5_minimum, q5_k_pack),
     layout("Q6_K", 14, Q6, 210, 32, 63, True, codes_in(Q6, 6), product(Q6, D, load_i8_i32), None, q6_k_pack),
-    layout("IQ4_XS", 23, IQ4, 136, 128, 255, False, iq4_xs_codes, product(IQ4, D, load_i8_i32), None, iq4_xs_pack),
+    layout(
+        "IQ4_XS",
+        23,
+        IQ4,
+        136,
+        128,
+        255,
+        False,
+        codes_in(IQ4, 4, IQ4_TABLE),
+        product(IQ4, D, load_i8_i32),
+        None,
+        iq4_xs_pack,
+    ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.checks import BAD_PARAMETERS
+from cpu_fallback.code_bits import block_reader
 from cpu_fallback.jit import inlined, kernel, span
 from cpu_fallback.layout import BLOCK, ROWS, FloatLayout, Layout
 from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
@@ -29,7 +30,7 @@ def parts(*, rows: int, **_: int) -> int:
 
 def quantised_columns(layout: Layout):
     """(w, tile's first byte, first column, count, scratch, to): columns of a tile as float32, 16 rows side by side."""
-    codes, scale, minimum = layout.codes, layout.scale, layout.minimum
+    codes, scale, minimum = block_reader(layout.codes), layout.scale, layout.minimum
     unit, unit_bytes, offset = layout.unit, layout.unit_bytes, layout.offset
     halves, has_minimum = layout.halves, layout.has_minimum
 

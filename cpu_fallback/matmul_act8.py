@@ -11,6 +11,7 @@ import numpy as np
 
 from cpu_fallback.byte_dots import start_factor
 from cpu_fallback.checks import BAD_PARAMETERS
+from cpu_fallback.code_bits import block_reader
 from cpu_fallback.jit import inlined, kernel, span
 from cpu_fallback.layout import BLOCK, ROWS, Layout
 from cpu_fallback.layouts import LAYOUTS
@@ -41,7 +42,7 @@ def scales_of(layout: Layout) -> int:
 
 def unpacker(layout: Layout):
     """(w, at, scratch, bytes, group, block): block of the unit at `at` to scratch, as add_unpacked reads it."""
-    codes, scale, minimum, halves = layout.codes, layout.scale, layout.minimum, layout.halves
+    codes, scale, minimum, halves = block_reader(layout.codes), layout.scale, layout.minimum, layout.halves
     has_minimum, vectors_each = layout.has_minimum, scales_of(layout)
 
     @inlined

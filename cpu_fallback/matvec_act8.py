@@ -31,39 +31,39 @@ def stand_in(*, tokens: int, **_: int) -> str | None:
 
 def block_adder(layout: Layout):
     """(y, w, at, j, x, x_scales, x_sums, b): y plus block j of the unit at `at` times the token's block b."""
-    codes, scale, minimum = layout.codes, layout.scale, layout.minimum
-    whole_block = add_dots(0, 8, layout.offset, layout.largest)
-    first_half, second_half = (add_dots(at, 4, layout.offset, layout.largest) for at in (0, 4))
+    scale, minimum = layout.scale, layout.minimum
+    whole_block = add_dots(layout.codes, 0, 8, layout.offset, layout.largest)
+    first_half, second_half = (add_dots(layout.codes, at, 4, layout.offset, layout.largest) for at in (0, 4))
 
     @inlined
     def whole(y, w, at, j, x, x_scales, x_sums, b):
         total = x_sums[2 * b] + x_sums[2 * b + 1]
-        sums = whole_block(total, codes(w, at, j), x, BLOCK * b)
+        sums = whole_block(total, w, at, j, x, BLOCK * b)
         return fma(to_f32(sums), scale(w, at, j, 0) * splat_f32(x_scales[b]), y)
 
     @inlined
     def whole_less_minimum(y, w, at, j, x, x_scales, x_sums, b):
         total = x_sums[2 * b] + x_sums[2 * b + 1]
         factor = splat_f32(x_scales[b])
-        sums = whole_block(total, codes(w, at, j), x, BLOCK * b)
+        sums = whole_block(total, w, at, j, x, BLOCK * b)
         y = fma(to_f32(sums), scale(w, at, j, 0) * factor, y)
         return fma(-minimum(w, at, j, 0), factor * to_f32(splat_i32(total)), y)
 
     @inlined
     def halves(y, w, at, j, x, x_scales, x_sums, b):
-        c, factor = codes(w, at, j), splat_f32(x_scales[b])
-        first = first_half(x_sums[2 * b], c, x, BLOCK * b)
+        factor = splat_f32(x_scales[b])
+        first = first_half(x_sums[2 * b], w, at, j, x, BLOCK * b)
         y = fma(to_f32(first), scale(w, at, j, 0) * factor, y)
-        second = second_half(x_sums[2 * b + 1], c, x, BLOCK * b + 16)
+        second = second_half(x_sums[2 * b + 1], w, at, j, x, BLOCK * b + 16)
         return fma(to_f32(second), scale(w, at, j, 1) * factor, y)
 
     @inlined
     def halves_less_minimum(y, w, at, j, x, x_scales, x_sums, b):
-        c, factor = codes(w, at, j), splat_f32(x_scales[b])
-        first = first_half(x_sums[2 * b], c, x, BLOCK * b)
+        factor = splat_f32(x_scales[b])
+        first = first_half(x_sums[2 * b], w, at, j, x, BLOCK * b)
         y = fma(to_f32(first), scale(w, at, j, 0) * factor, y)
         y = fma(-minimum(w, at, j, 0), factor * to_f32(splat_i32(x_sums[2 * b])), y)
-        second = second_half(x_sums[2 * b + 1], c, x, BLOCK * b + 16)
+        second = second_half(x_sums[2 * b + 1], w, at, j, x, BLOCK * b + 16)
         y = fma(to_f32(second), scale(w, at, j, 1) * factor, y)
         return fma(-minimum(w, at, j, 1), factor * to_f32(splat_i32(x_sums[2 * b + 1])), y)
 
@@ -75,6 +75,7 @@ def block_adder(layout: Layout):
 def matvec_act8(layout: Layout):
     add_block = block_adder(layout)
     unit, unit_bytes, blocks = layout.unit, layout.unit_bytes, layout.unit // BLOCK
+    block_bytes = unit_bytes // blocks
 
     @kernel
     def matvec_act8(x_codes, x_scales, x_sums, w, out, tokens, rows, cols, row0, stride, part, parts, scratch):
@@ -88,9 +89,9 @@ def matvec_act8(layout: Layout):
             y = splat_f32(0.0)
             for u in range(units):
                 at = (tile * units + u) * unit_bytes
-                for line in range(0, unit_bytes, LINE):
-                    prefetch(address(w, at + AHEAD + line))
                 for j in range(blocks):
+                    for line in range(0, block_bytes, LINE):
+                        prefetch(address(w, at + AHEAD + j * block_bytes + line))
                     y = add_block(y, w, at, j, x, scales, sums, u * blocks + j)
             put_rows(y, target, row0, tile * ROWS, rows, scratch, 0)
         return 0

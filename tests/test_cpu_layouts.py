@@ -10,7 +10,7 @@ from test_cpu_backend import finish, start
 
 from cpu_fallback import variant
 from cpu_fallback.byte_dots import SIGNED, pairs_that_fit
-from cpu_fallback.code_bits import pieces
+from cpu_fallback.code_bits import block_reader, pieces
 from cpu_fallback.jit import device
 from cpu_fallback.layout import BLOCK, ROWS, FloatLayout, Layout
 from cpu_fallback.layouts import FLOAT_LAYOUTS, LAYOUTS
@@ -41,7 +41,7 @@ def packed(name: str, raw: np.ndarray, rows: int, cols: int) -> np.ndarray:
 
 @functools.cache
 def reader(layout: Layout):
-    codes, scale, halves, has_minimum = layout.codes, layout.scale, layout.halves, layout.has_minimum
+    codes, scale, halves, has_minimum = block_reader(layout.codes), layout.scale, layout.halves, layout.has_minimum
     minimum = layout.minimum if has_minimum else scale  # something that compiles
     unit_bytes, blocks = layout.unit_bytes, layout.unit // BLOCK
 
