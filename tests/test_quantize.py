@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import patience
 
 from wgpu_infer.errors import ParameterError, UnsupportedError
 from wgpu_infer.formats.gguf import GGUF
@@ -160,12 +161,12 @@ def test_memory_and_time_stay_bounded():
     """3 million values in Q4_K: the input is 12 MB, the output 1.7 MB, and the work needs little beside them."""
     x = np.random.default_rng(5).standard_normal((12, 1 << 18)).astype(np.float32)
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     data = quantize(x, "Q4_K")
-    seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < data.nbytes + 8e6
-    assert seconds < 15
+    assert seconds < 15 * patience()
 
 
 @pytest.mark.parametrize("name", [name for name in WRITABLE if FORMATS[name].block_size > 1])

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from conftest import patience
 from tiny_model import tensors, write_tiny
 
 from wgpu_infer.backends.reference import ReferenceBackend
@@ -124,7 +125,7 @@ def run_together(llm, jobs):
 
         threads.append(threading.Thread(target=read))
         threads[-1].start()
-        assert started.wait(60)
+        assert started.wait(60 * patience())
     for thread in threads:
         thread.join()
     return [results[i] for i in range(len(jobs))]

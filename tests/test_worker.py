@@ -58,7 +58,7 @@ def in_thread(function):
     thread.start()
 
     def get():
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive(), "it waits for ever"
         return result[0]
 
@@ -104,7 +104,7 @@ def test_a_dropped_model_ends_its_thread_and_closes_its_device(path):
     thread = llm._worker.thread
     del llm
     gc.collect()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive() and Watched.closed
 
 
@@ -194,7 +194,7 @@ def test_an_interrupt_while_loading_stops_the_loading(path, monkeypatch):
         LLM(path, device="reference", progress=progress)  # does not wait for the thread
     (thread,) = set(threading.enumerate()) - before
     go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive() and len(seen) == 1
 
 

@@ -137,7 +137,7 @@ class Profile:
         try:
             from matplotlib import pyplot
         except ImportError as error:
-            raise UnsupportedError("plots need matplotlib: pip install wgpu-infer[notebook]") from error
+            raise UnsupportedError("plots need matplotlib: pip install matplotlib") from error
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
         pyplot.close(figure)  # a notebook shows what is returned, once
         rows = self.rows[:top]
