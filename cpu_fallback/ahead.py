@@ -30,7 +30,7 @@ Job = tuple[Any, tuple]  # a twin, the kinds of its arguments
 
 def compile_all(jobs: Sequence[Job], progress: Callable[[int, int], None]) -> None:
     """Compiles the entries of twins for kinds of arguments, or reads them from the cache; tells how many are ready."""
-    queue: deque[Job] = deque(jobs)
+    queue = deque(sorted(jobs, key=lambda job: len(job[1])))  # more arguments, more to compile: helpers take those
     helpers: list[Helper] = []
     try:
         while queue:
