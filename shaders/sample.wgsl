@@ -41,7 +41,8 @@ fn main(
     if position >= setting(row, LIMIT) { return; } // likewise
     let temperature = setting_f32(row, TEMPERATURE);
     var wanted = select(setting(row, TOP_K), 1u, temperature == 0.0);
-    wanted = min(select(wanted, params.cols, wanted == 0u), min(params.cols, MOST_CANDIDATES));
+    wanted = min(select(wanted, params.cols, wanted == 0u), params.cols);
+    if wanted > MOST_CANDIDATES { return; } // sample_wide picks
 
     let floor = last_peak(row, lane, wanted);
     let last = last_logit(row, lane, wanted, floor);

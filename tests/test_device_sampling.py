@@ -7,7 +7,15 @@ import pytest
 
 from wgpu_infer.contracts import peaks, sample
 from wgpu_infer.contracts.cases import index_array
-from wgpu_infer.contracts.picks import HISTORY, MOST_BIASES, MOST_CANDIDATES, NO_TOKEN, SETTINGS_WORDS, fields_of
+from wgpu_infer.contracts.picks import (
+    HISTORY,
+    MOST_BIASES,
+    MOST_CANDIDATES,
+    NO_TOKEN,
+    SETTINGS_WORDS,
+    fields_of,
+    is_wide,
+)
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.sampling import chain
 from wgpu_infer.sampling.params import SamplingParams
@@ -30,6 +38,7 @@ def picks_on(backend, logits, rows) -> np.ndarray:
     sizes = {"tokens": n, "cols": cols}
     groups = {"groups": peaks.num_groups(cols)}
     backend.run(OPS["penalise"], *held, **sizes)
+    backend.run(OPS["sample_wide"], held[0], held[3], held[1], held[2], **sizes)
     backend.run(OPS["peaks"], held[0], keys, **sizes, **groups)
     backend.run(OPS["sample"], held[0], keys, held[3], held[1], held[2], **sizes, **groups)
     after, moved = backend.read(held[2], history.shape), backend.read(held[1], index.shape)
@@ -43,7 +52,7 @@ def picks_on(backend, logits, rows) -> np.ndarray:
 def random_params(rng, vocab: int) -> SamplingParams:
     return SamplingParams(
         temperature=rng.choice([0, 0.1, 0.8, 1, 30]),
-        top_k=int(rng.choice([1, 2, 40, 40, 300, MOST_CANDIDATES])),
+        top_k=int(rng.choice([0, 1, 2, 40, 300, MOST_CANDIDATES, MOST_CANDIDATES + 1, 20_000])),
         top_p=rng.choice([1.0, 0.95, 0.5, 0.999]),
         min_p=rng.choice([0, 0.05, 1e-6, 1]),
         repeat_penalty=rng.choice([1, 1, 1.3, 0.7]),
@@ -89,19 +98,21 @@ def test_picks_are_the_chains(name, vocab, open_once):
 def test_rows_without_a_finite_largest_logit_are_reported(name, open_once):
     logits = np.zeros((5, 5000), np.float32)
     logits[0, 4999], logits[1, 0], logits[2], logits[3, 70], logits[4, 3] = np.nan, np.inf, -np.inf, -np.nan, -np.inf
-    for params in (SamplingParams(temperature=0), SamplingParams()):
+    for params in (SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=0)):
         ids = picks_on(open_once(name), logits, [(params, [1, 2], 3)] * 5)
         assert (ids[:4] == NO_TOKEN).all() and ids[4] < 5000
 
 
 def test_what_a_device_cannot_pick_is_known():
-    assert can_pick(SamplingParams(), 150_000) and can_pick(SamplingParams(top_k=0), MOST_CANDIDATES)
-    assert can_pick(SamplingParams(top_k=0, temperature=0), 150_000)
-    assert can_pick(SamplingParams(top_k=5000), 1000)
-    assert not can_pick(SamplingParams(top_k=0), 150_000)
-    assert not can_pick(SamplingParams(top_k=MOST_CANDIDATES + 1), 150_000)
-    assert can_pick(SamplingParams(logit_bias=dict.fromkeys(range(MOST_BIASES), 1.0)), 1000)
-    assert not can_pick(SamplingParams(logit_bias=dict.fromkeys(range(MOST_BIASES + 1), 1.0)), 1000)
+    assert can_pick(SamplingParams()) and can_pick(SamplingParams(top_k=0))
+    assert can_pick(SamplingParams(logit_bias=dict.fromkeys(range(MOST_BIASES), 1.0)))
+    assert not can_pick(SamplingParams(logit_bias=dict.fromkeys(range(MOST_BIASES + 1), 1.0)))
+
+
+def test_which_rows_keep_too_many_to_sort():
+    assert is_wide(0.8, 0, 150_000) and is_wide(0.8, MOST_CANDIDATES + 1, 150_000) and is_wide(1.0, 0, 1025)
+    assert not is_wide(0.0, 0, 150_000) and not is_wide(1.0, MOST_CANDIDATES, 150_000)
+    assert not is_wide(1.0, 5000, 1000) and not is_wide(1.0, 0, MOST_CANDIDATES)
 
 
 def test_settings_survive_float32():

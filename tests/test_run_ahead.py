@@ -166,7 +166,8 @@ def test_company_whose_tokens_are_picked_on_the_cpu(llms, depth, monkeypatch):
     llm, wide, narrow = llms[depth], params(top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.1), params(top_k=5)
     jobs = [("abc", wide, 4), ("hello", narrow, 5), ("zz", wide, 1), ("q", narrow, 1)]
     want = [llm.generate(prompt, given).token_ids for prompt, given, _ in jobs]
-    monkeypatch.setattr("wgpu_infer.sampling.settings.MOST_CANDIDATES", 10)
+    for module in ("engine", "run_ahead"):
+        monkeypatch.setattr(f"wgpu_infer.engine.{module}.can_pick", lambda p: p != wide)
     here = []
     monkeypatch.setattr("wgpu_infer.engine.engine.pick", lambda row, s: here.append(s.params) or pick(row, s))
     assert [out.token_ids for out in run_together(llm, jobs)] == want
@@ -377,6 +378,26 @@ def test_decoding_makes_no_buffers(default_models, monkeypatch):
     monkeypatch.setattr(type(handle), "create_buffer", lambda self, **given: made.append(given) or real(self, **given))
     assert len(llm.generate("One day", params(max_tokens=60)).token_ids) == 60
     assert not [given for given in made if given["size"] > 4], "4 bytes only ask whether the device is alive"
+
+
+@pytest.mark.webgpu
+def test_all_candidates_and_many_biases_are_picked_from_on_the_device(default_models, monkeypatch):
+    """More candidates than can be sorted, beside a row that keeps few; and biases for half of the vocabulary."""
+    biases = dict.fromkeys(range(1000), 0.5)
+    given = [
+        params(top_k=0),
+        params(top_k=1500, temperature=1.5, min_p=0.0, seed=9),
+        params(logit_bias=biases),
+        params(),
+    ]
+    want = [default_models[0].generate("One day", p).token_ids for p in given]
+    here = []
+    monkeypatch.setattr("wgpu_infer.engine.engine.pick", lambda row, s: here.append(s.params) or pick(row, s))
+    for depth in DEPTHS:
+        here.clear()
+        jobs = [("One day", p, 1) for p in given]
+        assert [out.token_ids for out in run_together(default_models[depth], jobs)] == want, depth
+        assert len(here) == len(jobs), "first tokens come from the prompt's logits, all others from the device"
 
 
 @pytest.mark.webgpu

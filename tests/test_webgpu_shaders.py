@@ -141,7 +141,7 @@ def workgroup_bytes(op) -> int:
 def module_bytes(module) -> int:
     code = wgsl.strip_comments(shader.assemble(module))
     names = {name: value.replace("u", "") for name, value in re.findall(r"const (\w+) = ([^;]+);", code)}
-    sizes = {"f32": 4, "u32": 4, "atomic<u32>": 4, "vec2<u32>": 8, "vec4<f32>": 16, "vec4<Staged>": 16}
+    sizes = {"f32": 4, "u32": 4, "atomic<u32>": 4, "vec2<u32>": 8, "Long": 8, "vec4<f32>": 16, "vec4<Staged>": 16}
     sizes |= {"W8": 64, "X8": 48}  # at most, of any format
     total = 0
     for element, count in re.findall(r"var<workgroup> \w+: array<(\S+), ([^;]+)>;", code):

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 HISTORY = 64  # tokens; penalties look back on all of them
-MOST_BIASES = 256  # logit biases of one row
-MOST_CANDIDATES = 1024  # logits that top-k may keep; a smaller vocabulary needs no top-k
+MOST_BIASES = 4096  # logit biases of one row
+MOST_CANDIDATES = 1024  # logits that `sample` sorts; rows that keep more are sample_wide's
 NO_TOKEN = 0xFFFFFFFF  # the pick of a row whose largest logit is not a finite number
 NO_BIAS = (0xFFFFFFFF, 0)
 SETTINGS = np.dtype(
@@ -36,6 +36,11 @@ SETTINGS = np.dtype(
 SETTINGS_WORDS = SETTINGS.itemsize // 4
 KEEPS_ALL = -1e30  # as log_min_p
 COLDEST = 1e-30  # a temperature that is not greedy, in float32
+
+
+def is_wide(temperature: float, top_k: int, vocab: int) -> bool:
+    """Whether a row keeps more candidates than can be sorted, before top-p and min-p."""
+    return temperature != 0 and min(top_k or vocab, vocab) > MOST_CANDIDATES
 
 
 def settings_row(**fields: Any) -> np.ndarray:

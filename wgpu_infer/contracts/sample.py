@@ -2,7 +2,8 @@
 
 Largest first, ties to the smallest id: top-k, top-p, min-p, temperature, and the first token whose cumulative
 probability exceeds u. The row then has the token at the next position of its index and its history. A row that has as
-many tokens as its limit stays; one whose largest logit is not finite gets NO_TOKEN in its history and stays.
+many tokens as its limit stays; one whose largest logit is not finite gets NO_TOKEN in its history and stays. Rows that
+keep more than MOST_CANDIDATES are left to sample_wide.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from wgpu_infer.contracts.picks import (
     NO_TOKEN,
     SETTINGS_WORDS,
     fields_of,
+    is_wide,
     settings_row,
 )
 
@@ -33,10 +35,17 @@ def reference(
     logits: np.ndarray, _peaks: np.ndarray, settings: np.ndarray, index: np.ndarray, history: np.ndarray, **_: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """logits (tokens, cols) -> index (tokens, 4) and history (tokens, 64), moved on."""
+    return move_on(logits, settings, index, history, wide=False)
+
+
+def move_on(
+    logits: np.ndarray, settings: np.ndarray, index: np.ndarray, history: np.ndarray, wide: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the rows that keep many candidates (`wide`), or of the others."""
     index, history = index.copy(), history.copy()
     for row, values in enumerate(logits):
         s, position = fields_of(settings[row]), int(index[row, 2]) + 1
-        if position >= s["limit"]:
+        if position >= s["limit"] or is_wide(s["temperature"], s["top_k"], len(values)) != wide:
             continue
         token = pick(values, s, position)[0] if np.isfinite(values.max()) else NO_TOKEN
         history[row, position % HISTORY] = token

@@ -29,6 +29,7 @@ from wgpu_infer.contracts import (
     rope,
     rope_kv_write,
     sample,
+    sample_wide,
     softmax,
 )
 from wgpu_infer.contracts.contract import Op
@@ -63,5 +64,6 @@ OPS: dict[str, Op] = {
         penalise,
         peaks,
         sample,
+        sample_wide,
     )
 }

@@ -18,7 +18,7 @@ from wgpu_infer.backends.timing import Timer, Tuned
 from wgpu_infer.contracts.contract import PAGE_SLOTS, ceil_div
 from wgpu_infer.contracts.work import Keys
 from wgpu_infer.engine.kv_cache import KVCache, bytes_per_page
-from wgpu_infer.engine.run_ahead import USUAL_AHEAD, DeviceState, Flight, Picks, burst
+from wgpu_infer.engine.run_ahead import USUAL_AHEAD, DeviceState, Flight, Picking, Picks, burst
 from wgpu_infer.engine.sequence import Piece, Sequence
 from wgpu_infer.errors import ContextLengthError, DeviceError, OutOfMemoryError, ParameterError
 from wgpu_infer.models.transformer import Batch, Phase, Transformer
@@ -188,7 +188,7 @@ class Engine:
 
     def can_pick_there(self, s: Sequence) -> bool:
         """Whether this sequence's tokens are picked on the device, behind its logits."""
-        return self.state is not None and can_pick(s.params, self.model.config.vocab)
+        return self.state is not None and can_pick(s.params)
 
     def postprocess(self, flight: Flight, picks: Picks, seconds: float) -> Pieces:
         """Appends tokens until their sequence ends, and drops the rest; releases what has ended."""
@@ -233,7 +233,7 @@ class Engine:
             self.cache.release(self.leaving.pop())
 
     def warm_up(self) -> None:
-        self.model.warm_up(self.cache.layers, self.state.pick if self.state else None)
+        self.model.warm_up(self.cache.layers, Picking(self.state) if self.state else None)
 
     def tune(self, seconds: float, again: bool = False) -> list[Tuned]:
         """Chooses the device's fastest variants for this model's steps; nothing may be running."""

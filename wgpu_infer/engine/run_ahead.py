@@ -14,7 +14,7 @@ import numpy as np
 
 from wgpu_infer.backends.base import Array, Backend
 from wgpu_infer.contracts.peaks import num_groups
-from wgpu_infer.contracts.picks import HISTORY, MOST_BIASES, NO_TOKEN, SETTINGS_WORDS, settings_row
+from wgpu_infer.contracts.picks import HISTORY, MOST_BIASES, NO_TOKEN, SETTINGS_WORDS, is_wide, settings_row
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.engine.sequence import Sequence
 from wgpu_infer.models.transformer import Batch, Tail
@@ -60,40 +60,47 @@ class DeviceState:
         self.peaks, self.history = words(self.groups, "peaks"), words(HISTORY, "history")
         self.settings, self.biases = words(SETTINGS_WORDS, "settings"), words(2 * MOST_BIASES, "biases")
 
-    def can_pick(self, s: Sequence) -> bool:
-        return can_pick(s.params, self.vocab)
-
     def begin(self, sequences: list[Sequence]) -> Tail:
         """Sets the rows to where the sequences stand, and returns how their steps end."""
-        changing = any(is_changing(s.params) for s in sequences)
+        changes = any(is_changing(s.params) for s in sequences)
+        wide = any(is_wide(s.params.temperature, s.params.top_k, self.vocab) for s in sequences)
         self.backend.write(self.settings, np.stack([self.settings_of(s) for s in sequences]))
         self.backend.write(self.history, np.stack([history_of(s.tokens) for s in sequences]))
         if any(s.params.logit_bias for s in sequences):
             self.backend.write(self.biases, np.stack([self.biases_of(s) for s in sequences]))
-        return self.penalise_and_pick if changing else self.pick
+        return Picking(self, changes, wide)
 
     def settings_of(self, s: Sequence) -> np.ndarray:
         """A row that the device cannot pick for is left alone: its limit is reached."""
-        return as_settings(s.params, s.seed, s.limit) if self.can_pick(s) else settings_row(limit=0)
+        return as_settings(s.params, s.seed, s.limit) if can_pick(s.params) else settings_row(limit=0)
 
     def biases_of(self, s: Sequence) -> np.ndarray:
-        return as_biases(s.params) if self.can_pick(s) else np.zeros((MOST_BIASES, 2), np.uint32)
-
-    def pick(self, index: Array, logits: Array, rows: int) -> None:
-        """Queues the ops that turn a step's logits into its picks."""
-        sizes = {"tokens": rows, "cols": self.vocab, "groups": self.groups}
-        self.backend.run(OPS["peaks"], logits, self.peaks, **sizes)
-        self.backend.run(OPS["sample"], logits, self.peaks, self.settings, index, self.history, **sizes)
-
-    def penalise_and_pick(self, index: Array, logits: Array, rows: int) -> None:
-        operands = (logits, index, self.history, self.settings, self.biases)
-        self.backend.run(OPS["penalise"], *operands, tokens=rows, cols=self.vocab)
-        self.pick(index, logits, rows)
+        return as_biases(s.params) if can_pick(s.params) else np.zeros((MOST_BIASES, 2), np.uint32)
 
     def read_later(self, positions: list[int], steps: int) -> Callable[[], Picks]:
         """The picks of the steps submitted last; positions: of each row's first pick among them."""
         take = self.backend.read_later(self.history, (len(positions), HISTORY))
         return lambda: picks_from(take(), positions, steps)
+
+
+@dataclass(frozen=True)
+class Picking:
+    """Queues the ops that turn a step's logits into its picks. changes: logits by token id; wide: some rows keep many
+    candidates."""
+
+    state: DeviceState
+    changes: bool = False
+    wide: bool = False
+
+    def __call__(self, index: Array, logits: Array, rows: int) -> None:
+        s, sizes = self.state, {"tokens": rows, "cols": self.state.vocab}
+        if self.changes:
+            s.backend.run(OPS["penalise"], logits, index, s.history, s.settings, s.biases, **sizes)
+        if self.wide:
+            s.backend.run(OPS["sample_wide"], logits, s.settings, index, s.history, **sizes)
+        sizes["groups"] = s.groups
+        s.backend.run(OPS["peaks"], logits, s.peaks, **sizes)
+        s.backend.run(OPS["sample"], logits, s.peaks, s.settings, index, s.history, **sizes)
 
 
 def history_of(tokens: list[int]) -> np.ndarray:

@@ -10,23 +10,21 @@ from wgpu_infer.contracts.picks import (
     COLDEST,
     KEEPS_ALL,
     MOST_BIASES,
-    MOST_CANDIDATES,
     settings_row,
 )
 from wgpu_infer.sampling.params import SamplingParams
 
 
-def can_pick(params: SamplingParams, vocab: int) -> bool:
-    """Whether the device can pick by these: what top-k leaves must be few, and so the biases."""
-    candidates = 1 if params.temperature == 0 else params.top_k or vocab
-    return min(candidates, vocab) <= MOST_CANDIDATES and len(params.logit_bias) <= MOST_BIASES
+def can_pick(params: SamplingParams) -> bool:
+    """Whether the device can pick by these: biases must be few."""
+    return len(params.logit_bias) <= MOST_BIASES
 
 
 def as_settings(params: SamplingParams, seed: int, limit: int) -> np.ndarray:
     """u32 (SETTINGS_WORDS,). limit: tokens at which the sequence ends."""
     return settings_row(
         temperature=max(params.temperature, COLDEST) if params.temperature else 0.0,
-        top_k=min(params.top_k, MOST_CANDIDATES),
+        top_k=min(params.top_k, 0xFFFFFFFF),
         top_p=max(params.top_p, COLDEST),
         log_min_p=math.log(params.min_p) if params.min_p else KEEPS_ALL,
         repeat_penalty=params.repeat_penalty,
