@@ -135,10 +135,19 @@ def test_a_closed_pipe_is_no_error(model):
     assert done.returncode == 0
 
 
+def start(command, env):
+    """A process that Ctrl-C reaches, even where the tests run in the background of a shell, which then ignores it."""
+    pipe, heard = subprocess.PIPE, signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd=ROOT, env=env)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 def test_ctrl_c_ends_with_130(model):
     command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "reference"]
     command += ["--context", "4000", "--ignore-eos"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=child_environ())
+    process = start(command, child_environ())
     assert process.stdout.read(4)  # it is generating
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -149,7 +158,7 @@ def test_ctrl_c_ends_with_130(model):
 def test_ctrl_c_twice_and_while_kernels_compile(model, tmp_path):
     command = [sys.executable, "-m", "wgpu_infer.generate", "abc", "--model", model, "--device", "cpu", "--ignore-eos"]
     env = child_environ(NUMBA_CACHE_DIR=str(tmp_path))  # empty: every kernel is compiled
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=env)
+    process = start(command, env)
     while process.poll() is None and not any(tmp_path.rglob("*.kernel")):
         time.sleep(0.01)  # until the first is done: the next one is being compiled
     started = time.monotonic()
