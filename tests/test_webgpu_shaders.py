@@ -238,6 +238,8 @@ def test_adapter_choice():
     assert choose([soft, discrete], "SOF") is soft
     assert [choose([soft, discrete, integrated], str(i)).name for i in range(3)] == ["disc", "inte", "soft"]
     assert choose([discrete, adapter("rtx 3060", "discrete")], "3060").name == "rtx 3060"
+    with pytest.raises(DeviceError, match="'1'; there are: 0: LLVM 15.0.6, 256 bits"):
+        choose([adapter("LLVM 15.0.6, 256 bits", "software")], "1")
     twice = [adapter("same", "discrete", "D3D12"), adapter("same", "discrete", "Vulkan")]
     assert choose(twice).api == "Vulkan"
     with pytest.raises(DeviceError, match="no WebGPU adapter was found; use --device cpu"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -118,9 +119,12 @@ def choose(adapters: Sequence[AdapterInfo], wanted: str | None = None) -> Adapte
 
 
 def select(adapters: list[AdapterInfo], wanted: str) -> list[AdapterInfo]:
-    """Those that are meant: a number below their count is a place in the list, all else part of a name."""
-    if wanted.isdecimal() and int(wanted) < len(adapters):
-        return [adapters[int(wanted)]]
+    """Those that are meant: a number below their count is a place in the list, any other a word of a name (RTX 4090),
+    all else part of one."""
+    if wanted.isdecimal():
+        if int(wanted) < len(adapters):
+            return [adapters[int(wanted)]]
+        return [a for a in adapters if re.search(rf"(?<![\w.]){wanted}(?![\w.])", a.name)]
     return [a for a in adapters if wanted.lower() in a.name.lower()]
 
 
