@@ -7,8 +7,8 @@ struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
 
 @group(0) @binding(0) var<storage, read> x: array<X>; // (tokens, cols)
-@group(0) @binding(1) var<storage, read> w_codes: array<Codes>; // (rows, blocks)
-@group(0) @binding(2) var<storage, read> w_scales: array<u32>;
+const W_CODES = 1u; // where the weight (rows, blocks) is bound
+const W_SCALES = 2u;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
 const THREAD_TOKENS = TOKENS / 8u;

@@ -7,11 +7,11 @@
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> x_codes: array<Codes>; // (tokens, blocks, 2)
+@group(0) @binding(0) var<storage, read> x_codes: array<vec4<u32>>; // (tokens, blocks, 2)
 @group(0) @binding(1) var<storage, read> x_scales: array<f32>; // (tokens, blocks)
 @group(0) @binding(2) var<storage, read> x_sums: array<u32>; // (tokens, blocks)
-@group(0) @binding(3) var<storage, read> w_codes: array<Codes>; // (rows, blocks)
-@group(0) @binding(4) var<storage, read> w_scales: array<u32>;
+const W_CODES = 3u; // where the weight (rows, blocks) is bound
+const W_SCALES = 4u;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
 const ROW_LANES = ROWS / 4u;
@@ -61,6 +61,10 @@ fn main(
     }
 }
 
+fn x_block(at: u32) -> X8 {
+    return X8(half_of(x_codes[at * 2u]), half_of(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
+}
+
 // STEP blocks of every row and token of the tile; the last row or token again where there are fewer, and the last
 // block again, which is not used.
 fn stage(lane: u32, row0: u32, token0: u32, b: u32, blocks: u32) {
@@ -71,6 +75,6 @@ fn stage(lane: u32, row0: u32, token0: u32, b: u32, blocks: u32) {
     for (var i = lane; i < STEP * TOKENS; i += WG) {
         let token = min(token0 + i % TOKENS, params.tokens - 1u);
         let at = token * blocks + min(b + i / TOKENS, blocks - 1u);
-        x_tile[i] = X8(words(x_codes[at * 2u]), words(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
+        x_tile[i] = x_block(at);
     }
 }

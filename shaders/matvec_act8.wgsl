@@ -1,4 +1,4 @@
-// import: quant, span, store_four
+// import: quant, span, x_span, store_four
 // out = x·Wᵀ for int8 activations: each invocation keeps MINE rows' sums for TOKENS tokens in registers and unpacks a
 // block of each row once for all of them. LANES invocations share their rows' blocks of 32 columns, either the whole
 // workgroup (neighbours read neighbouring blocks) or one (no sums to gather: for adapters whose lanes are slow to
@@ -8,11 +8,11 @@
 struct Params { tokens: u32, rows: u32, cols: u32, row0: u32, stride: u32 }
 var<immediate> params: Params;
 
-@group(0) @binding(0) var<storage, read> x_codes: array<Codes>; // (tokens, blocks, 2)
+@group(0) @binding(0) var<storage, read> x_codes: array<vec4<u32>>; // (tokens, blocks, 2)
 @group(0) @binding(1) var<storage, read> x_scales: array<f32>; // (tokens, blocks)
 @group(0) @binding(2) var<storage, read> x_sums: array<u32>; // (tokens, blocks)
-@group(0) @binding(3) var<storage, read> w_codes: array<Codes>; // (rows, blocks)
-@group(0) @binding(4) var<storage, read> w_scales: array<u32>;
+const W_CODES = 3u; // where the weight (rows, blocks) is bound
+const W_SCALES = 4u;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>; // (tokens, stride), these rows from column row0
 
 const MINE = ROWS * LANES / WG; // rows of an invocation, of the workgroup's ROWS
@@ -30,10 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var sums = array<array<vec4<f32>, FOURS>, TOKENS>();
     let spans = blocks / SPAN;
     for (var n = select(0u, lane.index, LANES == WG); n < spans; n += LANES) {
-        var x = array<X8, SPAN * TOKENS>();
-        for (var i = 0u; i < SPAN * TOKENS; i++) {
-            x[i] = x_block(min(token0 + i / SPAN, params.tokens - 1u) * blocks + n * SPAN + i % SPAN);
-        }
+        let x = x_span(token0, n, blocks, lane);
         for (var r = 0u; r < FOURS; r++) {
             let s0 = load_span(min(row + r * 4u, last) * spans + n);
             let s1 = load_span(min(row + r * 4u + 1u, last) * spans + n);
@@ -54,6 +51,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
+// Where the i-th block of a span lies: one token's, then the next one's. The last token again where there are fewer.
+fn x_place(i: u32, token0: u32, n: u32, blocks: u32) -> u32 {
+    return min(token0 + i / SPAN, params.tokens - 1u) * blocks + n * SPAN + i % SPAN;
+}
+
 fn x_block(at: u32) -> X8 {
-    return X8(words(x_codes[at * 2u]), words(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
+    return X8(half_of(x_codes[at * 2u]), half_of(x_codes[at * 2u + 1u]), x_scales[at], half_sums(x_sums[at]));
 }

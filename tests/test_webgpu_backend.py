@@ -34,8 +34,8 @@ VARIANTS = {
 }
 DOT_VARIANTS = {  # for the ops with a weight, whose variants are most
     "float-f16": {"kind": "discrete", "packed_dot": False},
-    "packed-plain": {"kind": "discrete", "f16": False},
-    "smallest": {**WEBGPU_MINIMUM, "max_binding": 16 << 20, "f16": False, "subgroups": False, "wide_loads": False},
+    "packed-plain": {"kind": "discrete", "f16": False, "textures": True},
+    "smallest": {**WEBGPU_MINIMUM, "max_binding": 16 << 20, "f16": False, "subgroups": False, "textures": False},
 }
 DOTS = [param for param in CASES if param.values[0].weight is not None]
 

@@ -152,14 +152,17 @@ def test_fragmentation():
 
 
 @pytest.mark.webgpu
-def test_weights_of_one_arena_compute_as_weights_of_their_own(webgpu):
-    """Neighbours in a buffer do not touch each other, whatever their sizes; the last one lies outside the arena."""
+@pytest.mark.parametrize("textures, handles", [(False, 2), (True, 6)])
+def test_weights_of_one_arena_compute_as_weights_of_their_own(webgpu, textures, handles):
+    """Neighbours in a buffer do not touch each other, whatever their sizes; the last one lies outside the arena.
+    Textures are their own always. Either is freed with its weight."""
     hosts = [random_weight(fmt, rows, 256, rows) for fmt, rows in (("Q4_0", 5), ("Q4_K", 7), ("F32", 3), ("Q8_0", 33))]
     x = activations(2, 256, seed=1)
-    with WebGPUBackend() as backend:
+    with WebGPUBackend(lowered={"textures": textures}) as backend:
         backend.expect_weights(sum(h.data.nbytes for h in hosts[:3]) + 6 * ALIGNMENT)
         held = [backend.weight(host) for host in hosts]
-        assert len({piece.codes.handle for weight in held for piece in weight.payload}) == 2
+        pieces = [piece for weight in held for piece in weight.payload]
+        assert len({part.handle for piece in pieces for part in (piece.codes, piece.scales)}) == handles
         assert backend.memory().weights >= sum(h.data.nbytes for h in hosts)
         for host, weight in zip(hosts, held, strict=True):
             params = {"tokens": 2, "rows": host.rows, "cols": 256, "row0": 0, "stride": host.rows}
@@ -169,7 +172,7 @@ def test_weights_of_one_arena_compute_as_weights_of_their_own(webgpu):
                 each.run(OPS["matvec"], each.array(x), w, out, **params)
                 results.append(each.read(out, (2, host.rows)))
             np.testing.assert_array_equal(*results)
-        del held, weight, w, out
+        del held, weight, w, out, pieces
         gc.collect()
         backend.runtime.pipelines.drop_dead()
         assert backend.memory().weights == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from wgpu_infer.backends.webgpu import shader, variants, wgsl
 from wgpu_infer.backends.webgpu.adapters import KIND_ORDER, AdapterInfo, choose, subgroups_of
-from wgpu_infer.backends.webgpu.backend import WebGPUBackend
+from wgpu_infer.backends.webgpu.backend import WebGPUBackend, accesses_of
 from wgpu_infer.backends.webgpu.caps import WEBGPU_MINIMUM, Caps, caps_of
 from wgpu_infer.backends.webgpu.pack import LAYOUTS, is_dense
+from wgpu_infer.backends.webgpu.resources import TEXEL, WIDTH, rectangles
 from wgpu_infer.backends.webgpu.tuning import describe
 from wgpu_infer.backends.webgpu.vendors import IDS, NAMES, VENDORS, vendor_of
 from wgpu_infer.contracts.contract import PARAMS_BYTES, lower_webgpu
@@ -21,7 +23,7 @@ from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import DeviceError, ParameterError, UnsupportedError
 
 SHADER_OPS = [op for op in OPS.values() if shader.path_of(op.name).is_file()]
-CAPS = (Caps(), Caps(subgroups=True, f16=True), Caps("software", subgroups=True, wide_loads=True))
+CAPS = (Caps(), Caps(subgroups=True, f16=True), Caps("software", subgroups=True, textures=True, subgroup_min=8))
 VENDOR_CAPS = tuple(Caps(vendor=vendor) for vendor in VENDORS)
 MOST_FORMATS = ("Q4_0", "f16")  # that stand for all where formats make no difference
 ALL_FILES = sorted(shader.shader_root().rglob("*.wgsl"))
@@ -38,11 +40,12 @@ def all_assemblies():
     with one format."""
     for op in SHADER_OPS:
         few, many = (dict.fromkeys(op.param_names(), n) for n in (1, 4096))
+        whole = few | ({"cols": 256} if "cols" in few else {})
         for fmt in formats_of(op):
             modules = {
                 shader.module_of(variant, fmt, caps): caps
                 for caps in (CAPS if fmt not in (*MOST_FORMATS, None) else CAPS + VENDOR_CAPS)
-                for params in (few, many)
+                for params in (few, whole, many)
                 for variant in variants.candidates(op, fmt, params, caps)
             }
             for module, caps in sorted(modules.items(), key=str):
@@ -64,13 +67,28 @@ def test_every_file_is_used():
 
 @pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
 def test_bindings_equal_the_contract(op):
-    """A shader may read what the contract calls f32 as vec2<f32> or vec4<f32>."""
-    declared = [(b.name, b.access, b.element) for b in wgsl.bindings(shader.source_of(op.name))]
+    """A shader may read what the contract calls f32 as vec2<f32> or vec4<f32>. It says where its weight is bound."""
+    code = shader.source_of(op.name) + (shader.source_of("codes", shared=True) if op.weight else "")
+    for name, number in re.findall(r"const (W_\w+) = (\d)u;", code):
+        code = code.replace(f"@binding({name})", f"@binding({number})")
+    declared = [(b.name, b.access, b.element) for b in wgsl.bindings(code)]
     lowered = lower_webgpu(op)
     assert [d[:2] for d in declared] == [d[:2] for d in lowered]
     for (name, _, element), (_, _, want) in zip(declared, lowered, strict=True):
-        aliases = ("Codes",) if want == "vec4<u32>" else ("X", f"vec2<{want}>", f"vec4<{want}>")
-        assert element in (want, *aliases), name
+        assert element in (want, "X", f"vec2<{want}>", f"vec4<{want}>"), name
+
+
+def test_textures_are_as_wide_as_shaders_take_them():
+    code = shader.source_of("codes_texture", shared=True)
+    assert set(re.findall(r"& (\d{2,})u", code)) == {str(WIDTH - 1)}
+    assert set(re.findall(r"i >> (\d{2})u", code)) == {str(int(math.log2(WIDTH * n))) for n in (1, TEXEL // 4)}
+
+
+def test_texels_are_written_by_rows():
+    assert list(rectangles(WIDTH - 3, WIDTH)) == [(WIDTH - 3, 0, 3, 1)]
+    assert list(rectangles(5, 9)) == [(5, 0, 4, 1)] and not list(rectangles(7, 7))
+    parts = list(rectangles(WIDTH - 1, 4 * WIDTH + 2))
+    assert parts == [(WIDTH - 1, 0, 1, 1), (0, 1, WIDTH, 3), (0, 4, 2, 1)]
 
 
 @pytest.mark.parametrize("op", SHADER_OPS, ids=lambda op: op.name)
@@ -90,10 +108,10 @@ def smallest(open_once):
 @pytest.mark.parametrize("op, module, caps", list(all_assemblies()))
 def test_naga_accepts_it(op, module, caps, smallest):
     """On a device with the limits that every WebGPU device has: 8 storage buffers, 256 invocations, 16 KiB."""
-    for feature in ("subgroups", "f16", "wide_loads"):
+    for feature in ("subgroups", "f16"):
         if getattr(caps, feature) and not getattr(smallest.caps, feature):
             pytest.skip(f"this adapter has no {feature}")
-    accesses = tuple(access for _, access, _ in lower_webgpu(op))
+    accesses = accesses_of(op, caps)
     assert smallest.runtime.pipelines.compile(shader.assemble(module), accesses, op.name, trusted=False) is not None
 
 
@@ -200,6 +218,7 @@ LIMITS = {
     "max-storage-buffers-per-shader-stage": 32,
     "max-compute-invocations-per-workgroup": 1024,
     "max-compute-workgroup-storage-size": 32768,
+    "max-texture-dimension-2d": 4096,
 }
 
 
@@ -207,10 +226,9 @@ def test_caps_are_the_adapter_s_less_what_is_turned_off(monkeypatch):
     full = adapter("full", "discrete", features=("immediates", "subgroup", "shader-f16"))
     assert caps_of(full, LIMITS, {}) == Caps("discrete", True, True, True, False, 1 << 27, 32, 1024, 32768)
     assert caps_of(adapter("bare", "software"), LIMITS, {}) == Caps(
-        "software", False, False, True, False, 1 << 27, 32, 1024, 32768
-    )
-    wide = ("immediates", "shader-int64")
-    assert [caps_of(adapter("", kind, features=wide), LIMITS, {}).wide_loads for kind in KIND_ORDER] == [0, 0, 0, 1]
+        "software", False, False, True, True, 1 << 26, 32, 1024, 32768
+    ), "textures have fewer bytes than buffers"
+    assert [caps_of(adapter("", kind), LIMITS, {}).textures for kind in KIND_ORDER] == [0, 0, 0, 1]
     assert not caps_of(adapter("apple", "integrated", "Metal"), LIMITS, {}).packed_dot
     assert caps_of(adapter("apple", "integrated", "Metal"), LIMITS, {"packed_dot": True}).packed_dot
     low = caps_of(full, LIMITS, {"max_binding": 1000, "max_workgroup": 256, "f16": False, "workgroup_bytes": 1 << 30})

@@ -1,4 +1,4 @@
-// import: codes32, dot8
+// import: codes32
 // Formats whose value is scale · part · (code - CODE_OFFSET), with an integer `part` per 16 values. A format's file
 // defines `block_packed`.
 

@@ -1,4 +1,4 @@
-// import: codes32, dot8
+// import: codes32
 // Formats whose value is scale · code + minimum, both per 32 values. A format's file defines `block_packed`.
 
 struct W8 { low: vec4<u32>, high: vec4<u32>, scale: f32, minimum: f32 }

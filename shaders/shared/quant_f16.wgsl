@@ -8,10 +8,10 @@ fn four_values(low: u32, high: u32) -> vec4<f32> {
 
 fn block_values(block: u32) -> array<vec4<f32>, 8> {
     let at = block * 4u;
-    let a = words(w_codes[at]);
-    let b = words(w_codes[at + 1u]);
-    let c = words(w_codes[at + 2u]);
-    let d = words(w_codes[at + 3u]);
+    let a = code_words(at);
+    let b = code_words(at + 1u);
+    let c = code_words(at + 2u);
+    let d = code_words(at + 3u);
     return array<vec4<f32>, 8>(
         four_values(a.x, a.y), four_values(a.z, a.w), four_values(b.x, b.y), four_values(b.z, b.w),
         four_values(c.x, c.y), four_values(c.z, c.w), four_values(d.x, d.y), four_values(d.z, d.w),

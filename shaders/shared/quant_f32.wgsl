@@ -5,9 +5,9 @@
 fn block_values(block: u32) -> array<vec4<f32>, 8> {
     let at = block * 8u;
     return array<vec4<f32>, 8>(
-        bitcast<vec4<f32>>(words(w_codes[at])), bitcast<vec4<f32>>(words(w_codes[at + 1u])),
-        bitcast<vec4<f32>>(words(w_codes[at + 2u])), bitcast<vec4<f32>>(words(w_codes[at + 3u])),
-        bitcast<vec4<f32>>(words(w_codes[at + 4u])), bitcast<vec4<f32>>(words(w_codes[at + 5u])),
-        bitcast<vec4<f32>>(words(w_codes[at + 6u])), bitcast<vec4<f32>>(words(w_codes[at + 7u])),
+        bitcast<vec4<f32>>(code_words(at)), bitcast<vec4<f32>>(code_words(at + 1u)),
+        bitcast<vec4<f32>>(code_words(at + 2u)), bitcast<vec4<f32>>(code_words(at + 3u)),
+        bitcast<vec4<f32>>(code_words(at + 4u)), bitcast<vec4<f32>>(code_words(at + 5u)),
+        bitcast<vec4<f32>>(code_words(at + 6u)), bitcast<vec4<f32>>(code_words(at + 7u)),
     );
 }

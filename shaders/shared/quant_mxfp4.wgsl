@@ -1,4 +1,4 @@
-// import: codes, block_offset
+// import: codes, block_offset, dot8
 // MXFP4: value = 2^(e - 128) · table[code], the table being FP4 (E2M1) doubled. codes: one vec4<u32> per block of 32
 // values; byte i holds codes i (low) and i + 16 (high). scales: the exponents e, a byte each.
 
@@ -17,8 +17,8 @@ fn fp4_values(c: vec4<u32>) -> vec4<u32> {
 }
 
 fn block_packed(block: u32) -> W8 {
-    let c = words(w_codes[block]);
-    let e = (w_scales[block >> 2u] >> ((block & 3u) * 8u)) & 0xffu;
+    let c = code_words(block);
+    let e = (scale_word(block >> 2u) >> ((block & 3u) * 8u)) & 0xffu;
     let scale = bitcast<f32>(select((e - 1u) << 23u, 0x200000u << (e & 1u), e < 2u)); // 0 and 1 are subnormal
     return W8(fp4_values(c), fp4_values(c >> vec4<u32>(4u)), scale);
 }

@@ -6,18 +6,14 @@ const SPAN = 8u;
 struct Span { nibbles: array<vec4<u32>, 8>, upper: array<vec4<u32>, 4>, scales: vec4<u32>, d: f32 }
 
 fn load_span(n: u32) -> Span {
-    let at = n * 12u;
-    let scales = n * 5u;
+    let at = n * 13u;
     return Span(
         array<vec4<u32>, 8>(
-            words(w_codes[at]), words(w_codes[at + 1u]), words(w_codes[at + 2u]), words(w_codes[at + 3u]),
-            words(w_codes[at + 4u]), words(w_codes[at + 5u]), words(w_codes[at + 6u]), words(w_codes[at + 7u]),
+            code_words(at), code_words(at + 1u), code_words(at + 2u), code_words(at + 3u),
+            code_words(at + 4u), code_words(at + 5u), code_words(at + 6u), code_words(at + 7u),
         ),
-        array<vec4<u32>, 4>(
-            words(w_codes[at + 8u]), words(w_codes[at + 9u]), words(w_codes[at + 10u]), words(w_codes[at + 11u]),
-        ),
-        vec4<u32>(w_scales[scales], w_scales[scales + 1u], w_scales[scales + 2u], w_scales[scales + 3u]),
-        unpack2x16float(w_scales[scales + 4u]).x,
+        array<vec4<u32>, 4>(code_words(at + 8u), code_words(at + 9u), code_words(at + 10u), code_words(at + 11u)),
+        code_words(at + 12u), super_scale(n),
     );
 }
 

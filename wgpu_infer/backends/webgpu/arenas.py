@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.resources import GpuBuffer
 from wgpu_infer.errors import OutOfMemoryError
 
 MAX_ARENA = 1 << 30

@@ -19,8 +19,7 @@ from wgpu_infer.backends.base import KV, Act8, Array, Backend, Handle, Weight, c
 from wgpu_infer.backends.memory import Memory
 from wgpu_infer.backends.timing import Tuned
 from wgpu_infer.backends.webgpu import pages, selftest, shader, variants, weights
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
-from wgpu_infer.backends.webgpu.caps import env_flag
+from wgpu_infer.backends.webgpu.caps import Caps, env_flag
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.gpu_timer import GpuTimer
 from wgpu_infer.backends.webgpu.pace import CHUNK
@@ -29,6 +28,7 @@ from wgpu_infer.backends.webgpu.pipelines import Accesses
 from wgpu_infer.backends.webgpu.program import Program
 from wgpu_infer.backends.webgpu.readback import Readback
 from wgpu_infer.backends.webgpu.recorder import Dispatch
+from wgpu_infer.backends.webgpu.resources import Resource
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.tuning import Choices, Tuner, budget
 from wgpu_infer.backends.webgpu.variants import Variant
@@ -62,7 +62,6 @@ class WebGPUBackend(Backend):
         eager: bool | None = None,
     ):
         self.device = GpuDevice(adapter, checked, lowered)
-        self.caps = self.device.caps
         self.runtime = Runtime(self.device)
         self.readback = Readback(self.runtime)
         self.is_software = self.device.info.kind == "software"
@@ -73,8 +72,16 @@ class WebGPUBackend(Backend):
         self.most_prompt_tokens = Backend.most_prompt_tokens if self.is_software else CHUNK[1]
         self._recording: list[Call] | None = None
         selftest.run(self.runtime)
+        self.caps = self._measured_caps(lowered)
         wanted = env_flag("WGPU_INFER_EAGER") if eager is None else eager
         self.eager = wanted or not selftest.can_replay(self.runtime)
+
+    def _measured_caps(self, lowered: Mapping[str, Any]) -> Caps:
+        caps = self.device.caps
+        if caps.kind != "software" or not caps.subgroups:
+            return caps
+        size = selftest.subgroup_size(self.runtime)
+        return replace(caps, subgroup_min=lowered.get("subgroup_min", size), subgroup_max=size)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32, label: str = "") -> Array:
         with self.lock:
@@ -164,7 +171,8 @@ class WebGPUBackend(Backend):
         """The op, or what of it falls to one piece of its weight; parts of a piece take the piece's variant."""
         fmt, own = format_of(operands), piece_params(piece, params)
         chosen = variant or self.choices.pick(op, fmt, own, self.caps)
-        accesses = accesses_of(op)
+        accesses = accesses_of(op, self.caps)
+        can_cut = self.caps.kind != "software" and not self.caps.textures  # a texture is bound from its beginning
 
         def cut(rows: range) -> Dispatch:
             assert piece is not None and fmt is not None
@@ -174,13 +182,13 @@ class WebGPUBackend(Backend):
             op.name,
             self.runtime.pipelines.pipeline(shader.module_of(chosen, fmt, self.caps), accesses),
             accesses,
-            bound_buffers(operands, piece),
+            bound_resources(operands, piece),
             np.array([tuple(own[name] for name in op.param_names())], op.params).tobytes(),
             variants.groups(op, own, chosen),
             format=fmt,
             params=own,
             work=work(op, own, fmt).operations,
-            cut=cut if piece is not None and self.caps.kind != "software" else None,
+            cut=cut if piece is not None and can_cut else None,
         )
 
     def program(self, build: Callable[[], None]) -> Program:
@@ -204,7 +212,7 @@ class WebGPUBackend(Backend):
             fmt, own = format_of(operands), piece_params(piece, params)
             module = shader.module_of(self.choices.pick(op, fmt, own, self.caps), fmt, self.caps)
             if module not in self.runtime.pipelines:
-                missing[module] = accesses_of(op)
+                missing[module] = accesses_of(op, self.caps)
         for ready, (module, accesses) in enumerate(missing.items(), 1):
             self.runtime.pipelines.pipeline(module, accesses)
             self.compile_progress(ready, len(missing))
@@ -230,7 +238,8 @@ class WebGPUBackend(Backend):
 
     def _with_variant(self, d: Dispatch, variant: Variant) -> Dispatch:
         op = OPS[d.op]
-        pipeline = self.runtime.pipelines.pipeline(shader.module_of(variant, d.format, self.caps), accesses_of(op))
+        accesses = accesses_of(op, self.caps)
+        pipeline = self.runtime.pipelines.pipeline(shader.module_of(variant, d.format, self.caps), accesses)
         return replace(d, pipeline=pipeline, groups=variants.groups(op, d.params, variant))
 
     def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
@@ -275,10 +284,6 @@ def missing_format(fmt: str) -> str | None:
     return None if fmt in LAYOUTS else f"no packing is known for {fmt}"
 
 
-def accesses_of(op: Op) -> Accesses:
-    return tuple(access for _, access, _ in lower_webgpu(op))
-
-
 def piece_params(piece: Piece | None, params: dict[str, Any]) -> dict[str, Any]:
     """The call's parameters for one piece of its weight."""
     return params if piece is None else {**params, "rows": piece.rows, "row0": params["row0"] + piece.row0}
@@ -294,9 +299,15 @@ def format_of(operands: tuple[Handle, ...]) -> str | None:
     return None
 
 
-def bound_buffers(operands: tuple[Handle, ...], piece: Piece | None) -> list[GpuBuffer]:
-    """The operands' buffers in the order of `lower_webgpu`."""
-    out: list[GpuBuffer] = []
+def accesses_of(op: Op, caps: Caps) -> Accesses:
+    """How each binding is accessed, in the order of `lower_webgpu`."""
+    names = {f"{op.weight.name}_codes", f"{op.weight.name}_scales"} if op.weight and caps.textures else set()
+    return tuple("texture" if name in names else access for name, access, _ in lower_webgpu(op))
+
+
+def bound_resources(operands: tuple[Handle, ...], piece: Piece | None) -> list[Resource]:
+    """What the operands lie in, in the order of `lower_webgpu`."""
+    out: list[Resource] = []
     for value in operands:
         if isinstance(value, KV):
             out += [*value.payload, value.table.payload]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,13 @@ from wgpu_infer.backends.webgpu import native
 from wgpu_infer.backends.webgpu.adapters import open_wgpu
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.recorder import Recorder
+from wgpu_infer.backends.webgpu.resources import WIDTH, GpuBuffer, Resource, texture_rows
 from wgpu_infer.errors import DeviceError
 
 CHUNK = 8 << 20  # bytes per write or read; wgpu keeps a copy of each write until it is submitted
 UNWAITED = 2 * CHUNK  # bytes written before waiting for the device, which frees those copies
 MAP_SECONDS = 600.0  # longest wait for the device's work
 PROBE_SECONDS = 2.0
-
-
-class GpuBuffer:
-    """`size` bytes of wgpu's buffer `handle` from `offset` on, to be bound. `serial` is never used twice."""
-
-    _serials = itertools.count()
-
-    def __init__(self, handle: Any, size: int, offset: int = 0):
-        self.handle, self.size, self.offset = handle, size, offset
-        self.serial = next(self._serials)
 
 
 class Buffers:
@@ -47,14 +39,29 @@ class Buffers:
         return self._create(size, label, usage.STORAGE | usage.COPY_SRC | usage.COPY_DST)
 
     def _create(self, size: int, label: str, usage: Any) -> Any:
+        with self._allocating(size, label):
+            return self.device.handle.create_buffer(size=size, usage=usage, label=label)
+
+    def create_texture(self, size: int, label: str = "") -> Any:
+        """wgpu's texture of at least `size` bytes, zeroed, to be read by shaders. Errors as of `create`."""
+        usage = open_wgpu().TextureUsage
+        with self._allocating(size, label):
+            return self.device.handle.create_texture(
+                size=(WIDTH, texture_rows(size), 1),
+                format="rgba32uint",
+                usage=usage.STORAGE_BINDING | usage.COPY_DST,
+                label=label,
+            )
+
+    @contextmanager
+    def _allocating(self, size: int, label: str) -> Iterator[None]:
         self.device.check_alive()
         with self.device.errors(f"allocating {size} bytes{f' for {label}' if label else ''}"):
-            handle = self.device.handle.create_buffer(size=size, usage=usage, label=label)
+            yield
         self.created += 1
-        return handle
 
-    def write(self, buffer: GpuBuffer, data: np.ndarray, offset: int = 0) -> None:
-        """Contiguous data of 4-byte items to a byte offset, after everything queued before."""
+    def write(self, buffer: Resource, data: np.ndarray, offset: int = 0) -> None:
+        """Contiguous data of 4-byte items to a byte offset (a texture's: of 16), after everything queued before."""
         raw = data.reshape(-1).view(np.uint8)
         if offset + raw.size > buffer.size:
             raise ValueError(f"{raw.size} bytes at {offset} do not fit a buffer of {buffer.size}")
@@ -63,7 +70,7 @@ class Buffers:
         for start in range(0, raw.size, CHUNK):
             part = raw[start : start + CHUNK]
             with self.device.errors(f"writing {part.size} bytes"):
-                self.device.handle.queue.write_buffer(buffer.handle, buffer.offset + offset + start, part)
+                buffer.write(self.device.handle.queue, part, offset + start)
             self._account(part.size)
 
     def _account(self, written: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from wgpu_infer.backends.webgpu.adapters import AdapterInfo
+from wgpu_infer.backends.webgpu.resources import TEXEL, WIDTH
 from wgpu_infer.backends.webgpu.vendors import VENDORS
 from wgpu_infer.errors import ParameterError
 
@@ -25,17 +26,18 @@ WEBGPU_MINIMUM = {"max_storage_buffers": 8, "max_workgroup": 256, "workgroup_byt
 class Caps:
     """Features that are present and wanted, and limits. `packed_dot` also says whether activations become int8.
 
-    kind: the adapter's, one of KIND_ORDER. wide_loads: weights are read 64 bits at a time, which halves the loads of
-    software adapters: they take each lane's by itself. max_binding: bytes of a weight that are bound at once.
+    kind: the adapter's, one of KIND_ORDER. textures: weights lie in textures, which software adapters read 16 bytes at
+    a time, where they take words of buffers one by one. max_binding: bytes of a weight that are bound at once.
     max_workgroup: invocations. workgroup_bytes: of workgroup memory. vendor: whose defaults are used, one of VENDORS.
-    subgroup_min, subgroup_max: invocations, 0 where the adapter does not say.
+    subgroup_min, subgroup_max: invocations, 0 where the adapter does not say. Those of software adapters, all
+    alike, are measured when one is opened.
     """
 
     kind: str = "other"
     subgroups: bool = False
     f16: bool = False
     packed_dot: bool = False
-    wide_loads: bool = False
+    textures: bool = False
     max_binding: int = 128 << 20
     max_storage_buffers: int = WEBGPU_MINIMUM["max_storage_buffers"]
     max_workgroup: int = WEBGPU_MINIMUM["max_workgroup"]
@@ -52,7 +54,7 @@ def env_flag(name: str) -> bool:
 def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, Any]) -> Caps:
     """The adapter's capabilities, less what the environment turns off, with `lowered` fields in place of both.
 
-    `lowered` can ask for less of anything, for packed dots anywhere (WGSL has them on every adapter), and for the
+    `lowered` can ask for less of anything, for packed dots and textures anywhere (every adapter has them), and for the
     variants of another kind or vendor of adapter.
     """
     check_names(lowered)
@@ -60,16 +62,18 @@ def caps_of(info: AdapterInfo, limits: Mapping[str, int], lowered: Mapping[str, 
         "subgroups": "subgroup" in info.features,
         "f16": "shader-f16" in info.features,
         "packed_dot": True,
+        "textures": True,
     }
     wanted = {name: not env_flag(variable) for name, variable in OFF.items()}
     wanted["packed_dot"] &= info.api in PACKED_DOT_APIS
     kind = lowered.get("kind", info.kind)
-    has["wide_loads"] = "shader-int64" in info.features
-    wanted["wide_loads"] = kind == "software"
+    wanted["textures"] = kind == "software"
     values: dict[str, Any] = {name: has[name] and bool(lowered.get(name, wanted[name])) for name in has}
     binding = min(limits["max-storage-buffer-binding-size"], limits["max-buffer-size"])
     sizes = {name: limits[limit] for name, limit in LIMITS.items()} | {"max_binding": binding}
     values |= {name: min(size, lowered.get(name, size)) for name, size in sizes.items()}
+    if values["textures"]:
+        values["max_binding"] = min(values["max_binding"], limits["max-texture-dimension-2d"] * WIDTH * TEXEL)
     values["max_binding"] &= ~15
     told = dict(zip(("vendor", "subgroup_min", "subgroup_max"), (info.vendor, *info.subgroups), strict=True))
     return Caps(kind, **values, **{name: lowered.get(name, value) for name, value in told.items()})

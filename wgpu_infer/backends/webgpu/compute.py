@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.webgpu import selftest, wgsl
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.resources import GpuBuffer
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 from wgpu_infer.errors import ParameterError

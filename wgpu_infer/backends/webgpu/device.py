@@ -17,7 +17,7 @@ from wgpu_infer.errors import DeviceError, OutOfMemoryError
 
 log = logging.getLogger(__name__)
 
-WANTED_FEATURES = ("immediates", "subgroup", "subgroup-barrier", "shader-f16", "shader-int64", "timestamp-query")
+WANTED_FEATURES = ("immediates", "subgroup", "subgroup-barrier", "shader-f16", "timestamp-query")
 
 
 class GpuDevice:

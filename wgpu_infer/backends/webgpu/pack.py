@@ -58,7 +58,7 @@ LAYOUTS: dict[str, Layout] = {
     "Q3_K": Layout(("qs",), ("hmask", "scales", "d"), 48, {"qs": PAIRS, "hmask": BITS}),
     "Q4_K": Layout(("d", "dmin", "scales", "qs"), moved={"qs": NIBBLES}),
     "Q5_K": Layout(("d", "dmin", "scales", "qh", "qs"), moved={"qs": NIBBLES, "qh": BITS}),
-    "Q6_K": Layout(("ql", "qh"), ("scales", "d"), 20, {"ql": NIBBLES, "qh": PAIRS}),
+    "Q6_K": Layout(("ql", "qh", "scales"), ("d",), 2, {"ql": NIBBLES, "qh": PAIRS}),
 }
 
 

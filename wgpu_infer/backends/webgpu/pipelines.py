@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from wgpu_infer.backends.webgpu.adapters import open_wgpu
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.device import GpuDevice
+from wgpu_infer.backends.webgpu.resources import Resource
 from wgpu_infer.backends.webgpu.shader import Module, assemble
 from wgpu_infer.contracts.contract import PARAMS_BYTES
 
-Accesses = tuple[str, ...]  # "read" or "read_write" per binding
-BUFFER_TYPES = {"read": "read-only-storage", "read_write": "storage"}
+Accesses = tuple[str, ...]  # one of KINDS per binding
+KINDS = {
+    "read": {"buffer": {"type": "read-only-storage"}},
+    "read_write": {"buffer": {"type": "storage"}},
+    "texture": {"storage_texture": {"access": "read-only", "format": "rgba32uint", "view_dimension": "2d"}},
+}
 
 
 class Pipelines:
@@ -37,16 +41,13 @@ class Pipelines:
             self._pipelines[module] = self.compile(assemble(module), accesses, module.name)
         return self._pipelines[module]
 
-    def bind(self, accesses: Accesses, buffers: Sequence[GpuBuffer]) -> Any:
-        """The bind group of these buffers, made when first asked for and kept while they all live."""
+    def bind(self, accesses: Accesses, buffers: Sequence[Resource]) -> Any:
+        """The bind group of these resources, made when first asked for and kept while they all live."""
         self.drop_dead()
         key = (accesses, tuple(buffer.serial for buffer in buffers))
         if key not in self._groups:
             layout, _ = self._layout(accesses)
-            entries = [
-                {"binding": i, "resource": {"buffer": buffer.handle, "offset": buffer.offset, "size": buffer.size}}
-                for i, buffer in enumerate(buffers)
-            ]
+            entries = [{"binding": i, "resource": buffer.binding()} for i, buffer in enumerate(buffers)]
             with self.device.errors("binding buffers"):
                 self._groups[key] = self.device.handle.create_bind_group(layout=layout, entries=entries)
             for buffer in set(buffers):
@@ -67,7 +68,7 @@ class Pipelines:
         self._groups.clear()
         self._groups_of.clear()
 
-    def _remember(self, buffer: GpuBuffer, key: tuple[Accesses, tuple[int, ...]]) -> None:
+    def _remember(self, buffer: Resource, key: tuple[Accesses, tuple[int, ...]]) -> None:
         if buffer.serial not in self._groups_of:
             self._groups_of[buffer.serial] = set()
             weakref.finalize(buffer, self._dead.append, buffer.serial).atexit = False
@@ -77,10 +78,7 @@ class Pipelines:
         """(bind group layout, pipeline layout)."""
         if accesses not in self._layouts:
             visibility = open_wgpu().ShaderStage.COMPUTE
-            entries = [
-                {"binding": i, "visibility": visibility, "buffer": {"type": BUFFER_TYPES[access]}}
-                for i, access in enumerate(accesses)
-            ]
+            entries = [{"binding": i, "visibility": visibility, **KINDS[access]} for i, access in enumerate(accesses)]
             group = self.device.handle.create_bind_group_layout(entries=entries)
             layout = self.device.handle.create_pipeline_layout(bind_group_layouts=[group], immediate_size=PARAMS_BYTES)
             self._layouts[accesses] = (group, layout)

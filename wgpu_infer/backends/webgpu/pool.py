@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.resources import GpuBuffer
 
 MIN_BYTES = 256
 KEPT = 64 << 20  # bytes of unleased buffers that are kept; of more, the largest go back to the device

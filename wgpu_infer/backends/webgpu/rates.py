@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wgpu_infer.backends.timing import Rates
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.recorder import Dispatch
+from wgpu_infer.backends.webgpu.resources import GpuBuffer
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.backends.webgpu.timestamps import Timestamps
 from wgpu_infer.contracts.contract import MAX_GROUPS

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wgpu_infer.backends.webgpu import native
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
+from wgpu_infer.backends.webgpu.resources import GpuBuffer
 from wgpu_infer.backends.webgpu.runtime import Runtime
 
 SMALLEST = 1 << 10  # bytes of a staging buffer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ import numpy as np
 from wgpu_infer.backends.memory import Ledger, Memory
 from wgpu_infer.backends.timing import Span
 from wgpu_infer.backends.webgpu.arenas import Arenas
-from wgpu_infer.backends.webgpu.buffers import Buffers, GpuBuffer
+from wgpu_infer.backends.webgpu.buffers import Buffers
 from wgpu_infer.backends.webgpu.device import GpuDevice
 from wgpu_infer.backends.webgpu.pace import Pace
 from wgpu_infer.backends.webgpu.pipelines import Accesses, Pipelines
 from wgpu_infer.backends.webgpu.pool import Pool
 from wgpu_infer.backends.webgpu.recorder import Dispatch, Recorder
+from wgpu_infer.backends.webgpu.resources import TEXEL, WIDTH, GpuBuffer, GpuTexture, Resource, texture_rows
 from wgpu_infer.contracts.contract import MAX_GROUPS, PARAMS_BYTES
 from wgpu_infer.errors import DeviceError, OutOfMemoryError
 
@@ -62,6 +63,14 @@ class Runtime:
         self.ledger.hold("kv", size, handle)
         return GpuBuffer(handle, size)
 
+    def create_weights(self, nbytes: int, label: str = "") -> Resource:
+        """A range of an arena, or a texture of its own, zeroed as long as nothing is written."""
+        if not self.device.caps.textures:
+            return self.arenas.take(nbytes, label)
+        handle = self._with_room(lambda: self.buffers.create_texture(nbytes, f"weights of {label}"))
+        self.ledger.hold("weights", texture_rows(nbytes) * WIDTH * TEXEL, handle)
+        return GpuTexture(handle, -(-nbytes // TEXEL) * TEXEL)
+
     def memory(self) -> Memory:
         pool, staging = self.pool, self.ledger.bytes("staging")
         rest = (pool.reserved + staging, pool.used + staging, pool.high_water + staging, self.buffers.created)
@@ -79,14 +88,17 @@ class Runtime:
         return size
 
     def _allocate(self, size: int, label: str) -> Any:
-        """wgpu's buffer. What is dropped is freed only after the device has been waited for."""
+        return self._with_room(lambda: self.buffers.create(size, label))
+
+    def _with_room(self, create: Callable[[], Any]) -> Any:
+        """What `create` makes. What is dropped is freed only after the device has been waited for."""
         self.pipelines.drop_dead()
         try:
-            return self.buffers.create(size, label)
+            return create()
         except OutOfMemoryError:
             self.pool.trim()
             self.buffers.wait_idle()
-            return self.buffers.create(size, label)
+            return create()
 
     def _allocate_weights(self, size: int, label: str) -> Any:
         handle = self._allocate(size, label)
@@ -98,7 +110,7 @@ class Runtime:
         op: str,
         pipeline: Any,
         accesses: Accesses,
-        buffers: Sequence[GpuBuffer],
+        buffers: Sequence[Resource],
         immediates: bytes,
         groups: Sequence[int],
         **about: Any,

@@ -11,9 +11,9 @@ import logging
 
 import numpy as np
 
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.native_replay import Replay
 from wgpu_infer.backends.webgpu.recorder import Dispatch
+from wgpu_infer.backends.webgpu.resources import GpuBuffer
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.errors import DeviceError
 
@@ -38,6 +38,13 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 """
 
 
+SUBGROUP = """
+@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(1)
+fn main(@builtin(subgroup_size) size: u32) { out[0] = size; }
+"""
+
+
 def operands() -> tuple[np.ndarray, np.ndarray]:
     """(64, 2) halves and the expected 64 sums; the second half of each pair is subnormal."""
     pairs = np.stack([np.arange(SIZE, dtype=np.float16), np.full(SIZE, 2.0**-20, np.float16)], 1)
@@ -54,6 +61,14 @@ def prepare(runtime: Runtime) -> tuple[list[Dispatch], GpuBuffer]:
     pipeline = runtime.pipelines.compile(SHADER, accesses, "self-test")
     immediates = [np.uint32(count).tobytes() + np.float32(2.0**-9).tobytes() for count in (3, 5)]
     return [runtime.prepare("self-test", pipeline, accesses, (x, out), each, (1,)) for each in immediates], out
+
+
+def subgroup_size(runtime: Runtime) -> int:
+    """Invocations of a subgroup, which adapters do not tell."""
+    out = runtime.create(4)
+    pipeline = runtime.pipelines.compile(SUBGROUP, ("read_write",), "size of subgroups")
+    runtime.recorder.dispatch(runtime.prepare("subgroups", pipeline, ("read_write",), (out,), b"", (1,)))
+    return int(runtime.buffers.read(out, 4).view(np.uint32)[0])
 
 
 def passes(runtime: Runtime) -> bool:

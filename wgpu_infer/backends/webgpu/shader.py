@@ -3,9 +3,8 @@
 A module is the op's file as it is (so naga's line numbers are the file's own), then the files its first comment
 imports (`// import: reduce, quant`), theirs in turn, then one `const NAME = VALUEu;` line per constant. Some import
 names stand for a choice: `quant` is the file of the weight's format, `kv` and `kv_store` those of the cache's type,
-`reduce`, `codes` and `staged` depend on
-what the device has, `x_rows` on the number of columns. Everything here is a pure function of names, testable without a
-GPU.
+`reduce`, `codes`, `dot_small`, `span`, `x_span` and `staged` depend on the device, `x_rows` on the number of columns.
+Everything here is a pure function of names, testable without a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from wgpu_infer.backends.webgpu.variants import Variant
 from wgpu_infer.contracts.contract import Op
 from wgpu_infer.errors import UnsupportedError
 
-SPANS = ("Q6_K",)  # formats with a span of more than one block
+SPANS = ("Q6_K",)  # formats whose eight blocks share words
 IMPORT_LINE = re.compile(r"\A// import: ([\w, ]+)\n")
 
 
@@ -70,10 +69,14 @@ def file_of(name: str, variant: Variant, fmt: str | None, caps: Caps) -> str:
     if name == "reduce":
         return "reduce_subgroup" if caps.subgroups else "reduce"
     if name == "codes":
-        return "codes_wide" if caps.wide_loads else "codes"
+        return "codes_texture" if caps.textures else "codes"
     if name == "span":
-        alone = {("LANES", 1), ("TOKENS", 1)} <= set(variant.constants)  # else spans are too few, or too much code
-        return f"span_{fmt.lower()}" if alone and fmt in SPANS else "span_one"
+        wide = {("LANES", 1), ("TOKENS", 1), ("SUPER", 1)} <= set(variant.constants)  # else too few, or too much code
+        return "span_one" if not wide else f"span_{fmt.lower()}" if fmt in SPANS else "span_eight"
+    if name == "x_span":
+        return "x_span_shared" if ("LANES", 1) in variant.constants and caps.subgroup_min >= 8 else "x_span_own"
+    if name == "dot_small":
+        return "dot_pairs" if caps.kind == "software" else "dot8"
     if name == "staged":
         return "staged_f16" if caps.f16 and fmt == "F16" else "staged_f32"
     if name == "x_rows":

@@ -62,6 +62,12 @@ def shared_rows(shader: str, lanes: int, rows: int, params: Params) -> tuple[str
     return shader, {"WG": lanes, "LANES": lanes, "ROWS": rows, "TOKENS": tokens}
 
 
+def registers_act8(params: Params) -> tuple[str, Constants]:
+    """`registers`, where all of a row's blocks are super-blocks eight at a time."""
+    shader, constants = registers("matvec_act8", 8, params)
+    return shader, constants | {"SUPER": int(params["cols"] % 256 == 0)}
+
+
 def lane_choices(params: Params, caps: Caps) -> list[int]:
     """Sizes of workgroups that share rows, the default first. No subgroup is left partly empty, and only the default
     may have more invocations than a row has blocks."""
@@ -90,14 +96,14 @@ def matmul_candidates(fmt: str | None, params: Params, caps: Caps) -> list[tuple
 
 def matvec_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     if caps.kind == "software":
-        return [registers("matvec_act8", 8, params)]
+        return [registers_act8(params)]
     rows = distinct([VENDORS[caps.vendor].rows[params["rows"] > MANY_ROWS], 4, 8])
     return [shared_rows("matvec_act8", lanes, n, params) for lanes in lane_choices(params, caps) for n in rows]
 
 
 def matmul_act8_candidates(_fmt: str | None, params: Params, caps: Caps) -> list[tuple[str, Constants]]:
     if caps.kind == "software":
-        return [registers("matvec_act8", 8, params)]
+        return [registers_act8(params)]
     vendor = VENDORS[caps.vendor]
     tiles = distinct([vendor.long if params["tokens"] > 32 else vendor.short, LARGE, SMALL, (64, 32, 2)])
     return [

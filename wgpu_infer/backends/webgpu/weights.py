@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgpu_infer.backends.webgpu.buffers import GpuBuffer
 from wgpu_infer.backends.webgpu.pack import pack, row_code_bytes, row_scale_bytes
+from wgpu_infer.backends.webgpu.resources import TEXEL, GpuBuffer, Resource
 from wgpu_infer.backends.webgpu.runtime import Runtime
 from wgpu_infer.contracts.host import HostRows
 from wgpu_infer.errors import OutOfMemoryError
@@ -17,8 +17,8 @@ UPLOAD_BYTES = 8 << 20  # of codes packed at a time
 class Piece:
     """Rows row0 .. row0 + rows of a weight. `scales` is `codes` again where the format keeps none apart."""
 
-    codes: GpuBuffer
-    scales: GpuBuffer
+    codes: Resource
+    scales: Resource
     row0: int
     rows: int
 
@@ -38,9 +38,9 @@ def upload(runtime: Runtime, host: HostRows, max_binding: int, label: str) -> tu
 
 def upload_piece(runtime: Runtime, host: HostRows, row0: int, rows: int, label: str) -> Piece:
     code_bytes, scale_bytes = row_code_bytes(host.format, host.cols), row_scale_bytes(host.format, host.cols)
-    codes = runtime.arenas.take(rows * code_bytes, label)
-    scales = runtime.arenas.take(rows * scale_bytes, label) if scale_bytes else codes
-    step = max(4, UPLOAD_BYTES // code_bytes // 4 * 4)  # by fours, so that a chunk's scales begin with a whole word
+    codes = runtime.create_weights(rows * code_bytes, label)
+    scales = runtime.create_weights(rows * scale_bytes, label) if scale_bytes else codes
+    step = max(TEXEL, UPLOAD_BYTES // code_bytes // TEXEL * TEXEL)  # rows, so that a chunk's scales begin with a texel
     for start in range(0, rows, step):
         part = pack(host.slice_rows(row0 + start, row0 + min(start + step, rows)))
         runtime.buffers.write(codes, part.codes, start * code_bytes)
@@ -51,6 +51,7 @@ def upload_piece(runtime: Runtime, host: HostRows, row0: int, rows: int, label: 
 
 def cut(piece: Piece, rows: range, fmt: str, cols: int) -> Piece:
     """Some of a piece's rows, where they lie; a binding can begin at the first of them."""
+    assert isinstance(piece.codes, GpuBuffer) and isinstance(piece.scales, GpuBuffer)
     codes = cut_buffer(piece.codes, rows, row_code_bytes(fmt, cols))
     scale_bytes = row_scale_bytes(fmt, cols)
     scales = cut_buffer(piece.scales, rows, scale_bytes) if scale_bytes else codes
