@@ -14,7 +14,7 @@ var<immediate> params: Params;
 
 const_assert WG == 256u; // the digits of eight bits
 const COLDEST_SCORE = -200.0; // exp of less is 0
-const LEAST_FALL = -3e38;
+const LEAST_FALL = -1e31; // of any logit below the top, lest differences overflow
 
 alias Long = vec2<u32>; // 64 bits, the lower half first
 // Tokens of a larger key, and the first `ties` of this one; of both only those whose logit is at most -least below top.
@@ -102,7 +102,9 @@ fn is_prefixed(key: u32, prefix: u32, shift: u32) -> bool {
     return shift == 24u || (key >> (shift + 8u)) == (prefix >> (shift + 8u));
 }
 
-fn fall_of(kept: Kept, key: u32) -> f32 { return select(-1e31, value_of_key(key) - kept.top, key > LOWEST_KEY); }
+fn fall_of(kept: Kept, key: u32) -> f32 {
+    return select(LEAST_FALL, max(value_of_key(key) - kept.top, LEAST_FALL), key > LOWEST_KEY);
+}
 
 fn weight(fall: f32, scale: f32) -> Long {
     if scale < 0.0 { return Long(1u, 0u); }

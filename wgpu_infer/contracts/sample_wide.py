@@ -40,6 +40,11 @@ def cases() -> Iterator[Case]:
     odd = sample.random_logits(5, 1500)
     odd[0, 70], odd[1, 3], odd[2], odd[3, :1480], odd[4, 1:] = np.nan, np.inf, -np.inf, -np.inf, -3e38
     yield make_case("extremes", odd, [1, 2, 3, 4, 5], temperature=1.0)
+    least = sample.random_logits(12, 1500)
+    least[1::3, 375:], least[2::3, 375:], least[2::3, 7] = -3.4e38, -3.4e38, 3.4e38
+    least[0::3, 5] = 99  # the pick of every third row: what its search leaves in workgroup memory misleads the others
+    hot = {"temperature": [0.5, 0.8, 100] * 4, "top_k": [0, 1025, 1100] * 4, "seed_low": list(range(12))}
+    yield make_case("overflowing", least, list(range(12)), **hot)
     cold = {"temperature": [sample.COLDEST, 1.0, 1.0], "top_p": [1, 1e-6, 1], "log_min_p": [-1e30, -1e30, 0.0]}
     yield make_case("sharp", middle, [1, 2, 3], **cold)
 
