@@ -35,7 +35,11 @@ def compile_all(jobs: Sequence[Job], progress: Callable[[int, int], None]) -> No
     try:
         while queue:
             progress(len(jobs) - len(queue), len(jobs))
-            entry = entry_for(*queue.popleft())
+            try:
+                job = queue.popleft()
+            except IndexError:  # a helper was faster
+                break
+            entry = entry_for(*job)
             if not helpers and not entry.was_cached:
                 helpers = start_helpers(queue)
         for helper in helpers:

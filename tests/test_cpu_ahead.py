@@ -45,6 +45,17 @@ def test_without_helpers_everything_is_compiled_here(tmp_path, change):
     assert int(child(SCRIPT.format(change=change), NUMBA_CACHE_DIR=str(tmp_path))[0]) == 0
 
 
+def test_a_helper_may_take_the_last_job_under_our_hands(tmp_path):
+    change = """
+held, compile_all = [], ahead.compile_all
+ahead.start_helpers = lambda queue: held.append(queue) or []
+def with_a_fast_helper(jobs, progress):
+    compile_all(jobs, lambda *call: (progress(*call), held and held[0].clear()))
+ahead.compile_all = with_a_fast_helper
+"""
+    assert int(child(SCRIPT.format(change=change), NUMBA_CACHE_DIR=str(tmp_path))[0]) == 0
+
+
 def test_an_error_leaves_no_helper_behind(tmp_path):
     out, _ = child(
         SCRIPT.format(

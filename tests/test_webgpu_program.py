@@ -75,6 +75,24 @@ def test_the_environment_chooses_the_eager_path(webgpu, monkeypatch):
         assert backend.eager
 
 
+def test_a_timed_step_runs_once_even_if_waiting_for_it_fails(adding, monkeypatch):
+    backend, x, program = adding
+    wait, waits = backend.runtime.buffers.wait_idle, []
+
+    def fail_behind_the_step():
+        waits.append(len(waits))
+        if waits[-1] == 1:
+            raise DeviceError("reading back: Not enough memory left.")
+        wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend.runtime.pace, "wants", lambda op, work: True)
+        patch.setattr(backend.runtime.buffers, "wait_idle", fail_behind_the_step)
+        program()
+    np.testing.assert_array_equal(backend.read(x, (8,)), [11] * 4 + [1] * 4)
+    assert waits == [0, 1]
+
+
 def test_a_program_runs_as_often_as_it_is_called(adding):
     """Recording runs nothing; calls need no read in between; writes and plain ops keep their places."""
     backend, x, program = adding
