@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +68,22 @@ def test_rates_are_kept_by_device(pace):
 def test_damage_costs_the_rates_only(pace, tmp_path, kept):
     (tmp_path / module.FILE).write_text(kept)
     assert Pace("a GPU").rates == {}
+
+
+def test_threads_that_save_at_once_do_not_spoil_each_others_files(pace, monkeypatch):
+    write = Path.write_text
+
+    def interrupted(path, text):
+        write(path, text)
+        if threading.current_thread() is threading.main_thread():
+            other = threading.Thread(target=lambda: Pace("another").learn(OP, 1e12, 1.0))
+            other.start()
+            other.join()
+        return len(text)
+
+    monkeypatch.setattr(Path, "write_text", interrupted)
+    pace.learn(OP, 2e12, 1.0)
+    assert Pace("a GPU").rates == {OP: 2e12}
 
 
 def test_the_first_long_steps_are_timed_and_then_a_few(pace):

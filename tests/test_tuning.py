@@ -8,7 +8,9 @@ import pytest
 from tiny_model import write_tiny
 
 from wgpu_infer.backends.webgpu import tuning, variants
+from wgpu_infer.backends.webgpu.backend import WebGPUBackend
 from wgpu_infer.backends.webgpu.caps import Caps
+from wgpu_infer.contracts.cases import random_weight
 from wgpu_infer.contracts.table import OPS
 from wgpu_infer.errors import ParameterError
 from wgpu_infer.llm import LLM
@@ -74,6 +76,25 @@ def test_damage_costs_the_choices_only(choices, tmp_path, damage):
         assert widths(choices().pick(op, "Q4_0", SIZES, Caps())) == (32, 1)
     file.write_text(json.dumps({device: 5}))
     assert widths(choices().pick(op, "Q4_0", SIZES, Caps())) == (32, 1)
+
+
+@pytest.mark.webgpu
+def test_of_a_product_that_is_too_much_for_a_submission_the_first_rows_are_measured(webgpu, tmp_path, monkeypatch):
+    monkeypatch.setenv("WGPU_INFER_CACHE", str(tmp_path))
+    measured = []
+    monkeypatch.setattr(tuning, "stopwatch", lambda _runtime: lambda dispatches: measured.extend(dispatches) or 1.0)
+    with WebGPUBackend(lowered={"kind": "discrete"}) as backend:
+        sizes = {"tokens": 40, "rows": 600, "cols": 64, "row0": 0, "stride": 600}
+        x, out = backend.empty((40, 64)), backend.empty((40, 600))
+        w, op = backend.weight(random_weight("Q8_0", 600, 64, 1)), OPS["matmul"]
+        program = backend.program(lambda: backend.run(op, x, w, out, **sizes))
+        for rate, rows in ((1e12, 600), (1.0, 256)):
+            backend.runtime.pace.rates["matmul"] = rate
+            [tuned] = backend.tune([program], 9.0, again=True)
+            assert "rows=600" in tuned.what and tuned.candidates == len({d.pipeline for d in measured}) > 1
+            assert {d.params["rows"] for d in measured} == {rows}
+            assert all(backend.runtime.pace.parts(d) == [d] for d in measured), "parts would run the default"
+            measured.clear()
 
 
 def test_the_default_stays_unless_another_is_clearly_faster():

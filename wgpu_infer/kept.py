@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 
@@ -35,7 +36,7 @@ def save(name: str, known: dict) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = folder / f"{name}.{os.getpid()}.part"
+        part = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.part"
         part.write_text(json.dumps(known, indent=1))
         part.replace(folder / name)
     except OSError:

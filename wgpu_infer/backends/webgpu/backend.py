@@ -240,7 +240,8 @@ class WebGPUBackend(Backend):
         op = OPS[d.op]
         accesses = accesses_of(op, self.caps)
         pipeline = self.runtime.pipelines.pipeline(shader.module_of(variant, d.format, self.caps), accesses)
-        return replace(d, pipeline=pipeline, groups=variants.groups(op, d.params, variant))
+        groups = variants.groups(op, d.params, variant)
+        return replace(d, pipeline=pipeline, groups=groups, cut=None)  # parts would run the variant that d was made for
 
     def timer(self, keys: Callable[[], Keys | None]) -> GpuTimer:
         return GpuTimer(self.runtime, keys)

@@ -139,7 +139,9 @@ class Tuner:
         return variants.candidates(OPS[d.op], d.format, d.params, self.caps)
 
     def measure(self, alike: Sequence[Dispatch], found: Sequence[Variant]) -> list[float]:
-        """Seconds of one dispatch for each variant: medians, measured in turn, after a round to warm up."""
+        """Seconds of one dispatch for each variant: medians, measured in turn, after a round to warm up. Of a product
+        that is too much for a submission, its first rows."""
+        alike = [self.runtime.pace.parts(d)[0] for d in alike]
         lists = [[self.rebuild(d, variant) for d in alike] for variant in found]
         clock = stopwatch(self.runtime)
         rounds = [[clock(dispatches) / len(alike) for dispatches in lists] for _ in range(REPEATS + 1)]
