@@ -23,7 +23,8 @@ from wgpu_infer.errors import DeviceError, OutOfMemoryError, ParameterError, Uns
 from wgpu_infer.formats import quants
 
 # What a GPU does op by op and the CPU in one: attention splits itself, sampling/chain.py picks tokens.
-ELSEWHERE = {"attention_split", "attention_reduce", "attention_reduce_act8", "penalise", "peaks", "sample", "advance"}
+ELSEWHERE = {"attention_split", "attention_reduce", "attention_reduce_act8"}
+ELSEWHERE |= {"penalise", "peaks", "sample", "sample_wide", "advance"}  # on the CPU sampling/chain.py picks
 TWINS = {name: op for name, op in OPS.items() if name not in ELSEWHERE}
 CASES = [pytest.param(op, case, id=f"{op.name}-{case.id}") for op in TWINS.values() for case in op.cases()]
 
