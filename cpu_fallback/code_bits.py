@@ -1,4 +1,4 @@
-"""Codes of 2 to 6 bits in as many vectors, arranged so that few operations unpack them.
+"""Codes of 2 to 6 bits in as many vectors, arranged so that few operations unpack them; bytes as they are.
 
 A block is 8 vectors of codes (layout.py). Codes of b bits take b vectors of memory: the lower b bits of each byte of
 stored vector i are code vector i. The bits above them, vector after vector and from the lowest up, are one stream, from

@@ -9,7 +9,7 @@ import numpy as np
 
 from wgpu_infer.contracts import sample
 from wgpu_infer.contracts.contract import Case, Op, dense, grid, params
-from wgpu_infer.contracts.picks import HISTORY, MOST_CANDIDATES, NO_TOKEN, SETTINGS_WORDS
+from wgpu_infer.contracts.picks import HISTORY, SETTINGS_WORDS
 
 
 def reference(
@@ -62,11 +62,5 @@ OP = Op(
     bound=sample.bound,
     groups=lambda p: grid(p["tokens"]),
     cases=cases,
-    constants={
-        "WG": 256,
-        "HISTORY": HISTORY,
-        "SETTINGS_WORDS": SETTINGS_WORDS,
-        "MOST_CANDIDATES": MOST_CANDIDATES,
-        "NO_TOKEN": NO_TOKEN,
-    },
+    constants=sample.OP.constants,
 )
